@@ -1,0 +1,134 @@
+"""The only assembly: settings in, the ASGI application out."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+
+from app.admission import Admission, AdmissionMiddleware
+from app.auth import KeyRing, require_key
+from app.body import JSONRequest
+from app.call import provide_call
+from app.docs import api_assets, api_document
+from app.engine.base import Engine
+from app.errors import EngineDead, InvalidRequest, RequestError, ServerError, encode_error
+from app.metrics import Metrics
+from app.models import ServedModels
+from app.routes import ROUTES
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Application(AdmissionMiddleware):
+    """The ASGI callable, and the shared objects that whoever runs it needs."""
+
+    def __init__(self, litestar: Litestar, state: State) -> None:
+        super().__init__(litestar, state.admission, state.metrics)
+        self.litestar = litestar
+        self.engine: Engine = state.engine
+
+
+def create_app(settings: Settings, engine: Engine) -> Application:
+    """Assemble routes, guards, error handlers and the engine's life."""
+    state = State(
+        {
+            "settings": settings,
+            "engine": engine,
+            "models": ServedModels(
+                settings.served_name,
+                settings.model_path,
+                settings.model_aliases,
+                settings.adapters,
+            ),
+            "key_ring": KeyRing(settings.api_keys),
+            "admission": Admission(settings.max_in_flight),
+            "metrics": Metrics(),
+        },
+        deep_copy=False,
+    )
+    litestar = Litestar(
+        route_handlers=[*ROUTES, api_assets()],
+        state=state,
+        request_class=JSONRequest,
+        dependencies={"call": Provide(provide_call)},
+        guards=[require_key],
+        lifespan=[engine_life],
+        exception_handlers={Exception: reply_to_error},
+        openapi_config=api_document(),
+        cors_config=cors(settings),
+        request_max_body_size=settings.max_body_bytes,
+        logging_config=None,
+    )
+    return Application(litestar, state)
+
+
+@asynccontextmanager
+async def engine_life(app: Litestar) -> AsyncIterator[None]:
+    """Load the model beside the server, so that probes are answered meanwhile; stop it after."""
+    engine: Engine = app.state.engine
+    loading = asyncio.create_task(load(engine, app.state.models.name))
+    try:
+        yield
+    finally:
+        loading.cancel()
+        await engine.close()
+
+
+async def load(engine: Engine, name: str) -> None:
+    started = time.perf_counter()
+    try:
+        await engine.start()
+    except EngineDead as error:
+        logger.error("%s", error.message, exc_info=logger.isEnabledFor(logging.DEBUG))
+    else:
+        seconds = time.perf_counter() - started
+        logger.info("%s is ready after %.0f s: %s", name, seconds, engine.description)
+
+
+def cors(settings: Settings) -> CORSConfig | None:
+    return CORSConfig(list(settings.cors_origins)) if settings.cors_origins else None
+
+
+def reply_to_error(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:
+    """Any exception as a reply in its path's dialect; an unexpected one is our 500, logged."""
+    error = as_server_error(exception)
+    record = request.scope["record"]  # type: ignore[typeddict-item]
+    record.error = error.code or error.type
+    if type(error) is ServerError:
+        logger.error("request %s failed", record.id, exc_info=exception)
+    status, body = encode_error(error, record.path)
+    return Response(body, status_code=status, headers=error.headers, media_type="application/json")
+
+
+def as_server_error(exception: Exception) -> ServerError:
+    """Our own as they are; Litestar's by status; anything else without its details."""
+    if isinstance(exception, ServerError):
+        return exception
+    if isinstance(exception, HTTPException) and exception.status_code < 500:
+        return http_error(exception)
+    return ServerError("The server failed to answer this request.")
+
+
+def http_error(exception: HTTPException) -> ServerError:
+    """Routing errors, and what Litestar itself finds wrong with a request."""
+    if exception.status_code == 400:
+        return InvalidRequest(exception.detail)
+    error = RequestError(SENTENCES.get(exception.status_code, exception.detail))
+    error.status = exception.status_code
+    return error
+
+
+SENTENCES = {
+    404: "There is nothing at this path.",
+    405: "This path does not take this method.",
+    413: "The body is larger than this server takes.",
+}

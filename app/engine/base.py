@@ -1,0 +1,142 @@
+"""What the server asks of an engine, and the attributes of its outputs that replies read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+Status = Literal["loading", "ready", "failed"]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a prompt and its parameters must fit into; lengths in tokens."""
+
+    max_model_len: int
+    vocabulary_size: int
+    max_token_chars: int
+    """Characters of the longest token: a longer text than this times the context cannot fit."""
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """A regular expression that the whole reply must match."""
+
+    pattern: str
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How to generate: vLLM's parameter names and values, and whether deltas are wanted."""
+
+    arguments: Mapping[str, Any]
+    stream: bool
+    constraint: Constraint | None = None
+
+
+class Logprob(Protocol):
+    """One candidate token at one place."""
+
+    logprob: float
+    decoded_token: str | None
+
+
+class Completion(Protocol):
+    """One of `n` texts: all of it, or what came since the last output."""
+
+    index: int
+    text: str
+    token_ids: Sequence[int]
+    logprobs: Sequence[Mapping[int, Logprob]] | None
+    finish_reason: str | None
+
+
+class Timings(Protocol):
+    """What the engine measured of a request."""
+
+    first_token_latency: float
+    """Seconds from submission to the first token; 0 before there is one."""
+
+
+class Output(Protocol):
+    """What the engine says of a request at one moment."""
+
+    outputs: Sequence[Completion]
+    prompt_token_ids: Sequence[int] | None
+    num_cached_tokens: int | None
+    finished: bool
+    metrics: Timings | None
+
+
+class Generation(Protocol):
+    """A running request whose first output is there; iterate it, and always close it.
+
+    Raises GenerationFailed and EngineDead while iterated.
+    """
+
+    def __aiter__(self) -> "Generation": ...
+
+    async def __anext__(self) -> Output: ...
+
+    async def aclose(self) -> None:
+        """Abort what is still running; a second call does nothing."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back. Safe to use from several threads at once."""
+
+    chat_template: str | None
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int]) -> str: ...
+
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        **arguments: Any,
+    ) -> str:
+        """Apply the chat template. Raises InvalidRequest if it refuses the messages."""
+        ...
+
+
+class Engine(Protocol):
+    """A language model that answers many requests at once.
+
+    `tokenizer` and `limits` may be read once `status` is "ready".
+    """
+
+    @property
+    def status(self) -> Status: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def description(self) -> str:
+        """One line for people: model class, data type, device."""
+        ...
+
+    async def start(self) -> None:
+        """Load the model. Raises EngineDead with one sentence if that fails."""
+        ...
+
+    async def submit(
+        self, prompt_token_ids: list[int], sampling: Sampling, adapter: str | None
+    ) -> Generation:
+        """Start a request and wait for its first output.
+
+        Cancelled while it waits, the request is aborted. Raises InvalidRequest, Overloaded,
+        GenerationFailed and EngineDead.
+        """
+        ...
+
+    async def abort_all(self) -> None:
+        """End every running request; each of their generations raises GenerationFailed."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the engine and wait until its processes are gone."""
+        ...

@@ -1,0 +1,76 @@
+"""vLLM's tokenizer behind our three verbs."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+
+from app.errors import InvalidRequest
+
+
+class EngineTokenizer:
+    """Encodes on the Rust tokenizer directly where there is one.
+
+    The Python wrapper sets truncation before every call, which costs time and is not safe from
+    several threads; tokenizers without a Rust part are used one call at a time.
+    """
+
+    def __init__(self, tokenizer: Any, chat_template: str | None) -> None:
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()
+        self._rust = getattr(tokenizer, "backend_tokenizer", None)
+        self.chat_template = chat_template or getattr(tokenizer, "chat_template", None)
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        if self._rust is not None:
+            ids: list[int] = self._rust.encode(text, add_special_tokens=add_special_tokens).ids
+            return ids
+        with self._lock:
+            return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        if self._rust is not None:
+            text: str = self._rust.decode(list(token_ids), skip_special_tokens=False)
+            return text
+        with self._lock:
+            return str(self._tokenizer.decode(list(token_ids)))
+
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        **arguments: Any,
+    ) -> str:
+        """Apply the chat template, in transformers' sandbox.
+
+        Raises InvalidRequest if there is none, or if it refuses the messages.
+        """
+        if self.chat_template is None:
+            raise InvalidRequest(
+                "This model has no chat template; use /v1/completions, or set LLM_CHAT_TEMPLATE."
+            )
+        return template_errors_refused(
+            lambda: self._tokenizer.apply_chat_template(
+                messages,
+                tools=tools,
+                chat_template=self.chat_template,
+                tokenize=False,
+                **arguments,
+            )
+        )
+
+    @property
+    def max_token_chars(self) -> int:
+        """Characters of the longest token of the vocabulary."""
+        return max(map(len, self._tokenizer.get_vocab()), default=1)
+
+
+def template_errors_refused(render: Callable[[], str]) -> str:
+    """A template says no, for instance to roles in the wrong order, by raising."""
+    try:
+        return render()
+    except TemplateError as error:
+        raise InvalidRequest(
+            f"messages: the model's chat template refuses them: {error}.", param="messages"
+        ) from error

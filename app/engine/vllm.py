@@ -1,0 +1,200 @@
+"""`AsyncLLMEngine` behind `base.Engine`: the only place where vLLM's errors are known."""
+
+import asyncio
+import gc
+import itertools
+import logging
+import secrets
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import vllm.envs
+from vllm import SamplingParams
+from vllm.engine.async_llm_engine import AsyncLLMEngine
+from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMError
+from vllm.lora.request import LoRARequest
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from app.engine.arguments import engine_arguments
+from app.engine.base import Limits, Sampling, Status
+from app.engine.tokenizer import EngineTokenizer
+from app.errors import EngineDead, GenerationFailed, InvalidRequest, Overloaded, ServerError
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+OUTPUT_KINDS = {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
+STOP_TIMEOUT_SECONDS = 5.0
+UNFINISHED = frozenset({"abort", "error"})
+VLLM_ERRORS = (VLLMError, EngineDeadError, EngineGenerateError)
+
+
+class VLLMEngine:
+    """One vLLM engine: its core runs in a child process, its client on our event loop."""
+
+    tokenizer: EngineTokenizer
+    limits: Limits
+    description = ""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._llm: AsyncLLMEngine | None = None
+        self._adapters: dict[str, LoRARequest] = {}
+        self._defaults: dict[str, Any] = {}
+        self._failed = False
+
+    @property
+    def status(self) -> Status:
+        if self._failed or (self._llm is not None and self._llm.errored):
+            return "failed"
+        return "loading" if self._llm is None else "ready"
+
+    async def start(self) -> None:
+        """Load the model in a thread: it takes seconds to minutes, and probes want answers."""
+        try:
+            llm = await asyncio.to_thread(self._open)
+            await self._load_adapters(llm)
+            await llm.get_supported_tasks()
+        except Exception as error:
+            self._failed = True
+            raise EngineDead(f"The model could not be loaded: {first_line(error)}") from error
+        self._llm = llm
+        self._settle()
+
+    def _open(self) -> AsyncLLMEngine:
+        llm = AsyncLLMEngine.from_engine_args(engine_arguments(self._settings))
+        try:
+            self._describe(llm)
+        except BaseException:
+            llm.shutdown()
+            raise
+        return llm
+
+    def _describe(self, llm: AsyncLLMEngine) -> None:
+        """Read off the loaded model what requests are checked against."""
+        model = llm.model_config
+        template = self._settings.chat_template
+        self.tokenizer = EngineTokenizer(
+            llm.get_tokenizer(), Path(template).read_text() if template else None
+        )
+        self.limits = Limits(
+            max_model_len=model.max_model_len,
+            vocabulary_size=model.get_vocab_size(),
+            max_token_chars=self.tokenizer.max_token_chars,
+        )
+        self._defaults = model.get_diff_sampling_param()
+        device = llm.vllm_config.device_config.device_type
+        dtype = str(model.dtype).removeprefix("torch.")
+        self.description = f"{model.architecture}, {dtype}, {device}"
+        if self._settings.model_type == "VL" and not model.is_multimodal_model:
+            raise ValueError(f"model_type is VL, but {model.architecture} reads text only")
+
+    async def _load_adapters(self, llm: AsyncLLMEngine) -> None:
+        ids = itertools.count(1)
+        for name, path in self._settings.adapters.items():
+            request = LoRARequest(lora_name=name, lora_int_id=next(ids), lora_path=path)
+            await llm.add_lora(request)
+            self._adapters[name] = request
+
+    def _settle(self) -> None:
+        """Make the steady state cheap: variables cached (1.4 µs a token), old objects uncollected
+        (a full collection of this heap stops the loop for 0.3 s)."""
+        vllm.envs.enable_envs_cache()
+        gc.collect()
+        gc.freeze()
+
+    async def submit(
+        self, prompt_token_ids: list[int], sampling: Sampling, adapter: str | None
+    ) -> "VLLMGeneration":
+        """Start a request and wait for its first output; see `base.Engine`."""
+        if self._llm is None:
+            raise EngineDead("The engine is not running.")
+        outputs = self._llm.generate(
+            {"type": "token", "prompt_token_ids": prompt_token_ids},
+            self._parameters(sampling),
+            secrets.token_hex(8),
+            lora_request=self._adapters[adapter] if adapter else None,
+        )
+        generation = VLLMGeneration(outputs)
+        await generation.wait_for_first()
+        return generation
+
+    def _parameters(self, sampling: Sampling) -> SamplingParams:
+        """The request's arguments over the model's own defaults."""
+        constraint = sampling.constraint
+        try:
+            return SamplingParams(
+                **self._defaults | dict(sampling.arguments),
+                structured_outputs=constraint and StructuredOutputsParams(regex=constraint.pattern),
+                output_kind=OUTPUT_KINDS[sampling.stream],
+                skip_clone=True,
+            )
+        except VLLM_ERRORS as error:
+            raise translate(error) from error
+
+    async def abort_all(self) -> None:
+        if self._llm is not None:
+            running = list(self._llm.output_processor.request_states)
+            await self._llm.abort(running, internal=True)
+
+    async def close(self) -> None:
+        if self._llm is not None:
+            await asyncio.to_thread(self._llm.shutdown, STOP_TIMEOUT_SECONDS)
+
+
+class VLLMGeneration:
+    """Outputs of one request, the first of which is waiting."""
+
+    __slots__ = ("_first", "_outputs")
+
+    def __init__(self, outputs: AsyncGenerator[RequestOutput, None]) -> None:
+        self._outputs = outputs
+        self._first: RequestOutput | None = None
+
+    async def wait_for_first(self) -> None:
+        """Raises what `base.Engine.submit` raises; the request is then gone."""
+        try:
+            self._first = await anext(self)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def __aiter__(self) -> "VLLMGeneration":
+        return self
+
+    async def __anext__(self) -> RequestOutput:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        try:
+            output = await anext(self._outputs)
+        except VLLM_ERRORS as error:
+            raise translate(error) from error
+        for completion in output.outputs:
+            if completion.finish_reason in UNFINISHED:
+                raise GenerationFailed("The engine gave the generation up.")
+        return output
+
+    async def aclose(self) -> None:
+        await self._outputs.aclose()
+
+
+def translate(error: Exception) -> ServerError:
+    """vLLM's exception as ours; what neither knows is logged and told as a failed generation."""
+    match error:
+        case EngineDeadError():
+            return EngineDead("The engine has died.")
+        case GracefulHTTPError():
+            return Overloaded("The engine's queue is full.")
+        case VLLMClientError():
+            return InvalidRequest(f"{error}.", param=getattr(error, "parameter", None))
+        case _:
+            logger.error("generation failed", exc_info=error)
+            return GenerationFailed("The generation failed.")
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

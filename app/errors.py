@@ -1,0 +1,178 @@
+"""Everything that can go wrong on purpose, its status, and its two wire dialects.
+
+    ServerError
+        RequestError            the client's fault
+            InvalidRequest      400, on native routes 422
+                PromptTooLong
+            Unauthorized        401
+            ModelNotFound       404
+            UnsupportedMedia    415
+        CapacityError           try again later; carries Retry-After
+            Overloaded          503
+            Draining            503
+            ModelNotLoaded      503
+        EngineError             our fault
+            GenerationFailed    500
+            EngineDead          503
+        ClientDisconnected      nobody is there to read a reply; logged as 499
+
+Only these make a 4xx: a stray ValueError is a 500 with its traceback in the log.
+"""
+
+import msgspec
+
+from schemas.errors import ErrorBody, ErrorDetail, ErrorReply
+
+MAX_MESSAGE_CHARS = 1024
+
+
+class ServerError(Exception):
+    """An error with a status and a sentence for the client."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.code
+
+    @property
+    def native_status(self) -> int:
+        return self.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {}
+
+
+class RequestError(ServerError):
+    """The request cannot be served as it is; sending it again will not help."""
+
+    type = "invalid_request_error"
+
+
+class InvalidRequest(RequestError):
+    """A field is missing, unknown, of the wrong kind or out of range; `param` names it."""
+
+    status = 400
+
+    @property
+    def native_status(self) -> int:
+        return 422
+
+
+class PromptTooLong(InvalidRequest):
+    """The prompt leaves no room for a single new token."""
+
+    code = "context_length_exceeded"
+
+
+class Unauthorized(RequestError):
+    """No key, or not one of ours."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"www-authenticate": "Bearer"}
+
+
+class ModelNotFound(RequestError):
+    """The request names a model that is not served here."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class UnsupportedMedia(RequestError):
+    """The body is not JSON."""
+
+    status = 415
+
+
+class CapacityError(ServerError):
+    """Not now: the same request may succeed after `retry_after_seconds`."""
+
+    status = 503
+    type = "overloaded_error"
+    retry_after_seconds = 1
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": str(self.retry_after_seconds)}
+
+
+class Overloaded(CapacityError):
+    """Every permit is taken."""
+
+    code = "overloaded"
+
+
+class Draining(CapacityError):
+    """The server is shutting down and takes no new work."""
+
+    code = "draining"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {**super().headers, "connection": "close"}
+
+
+class ModelNotLoaded(CapacityError):
+    """The engine is still loading, or failed to."""
+
+    code = "model_not_loaded"
+    retry_after_seconds = 5
+
+
+class EngineError(ServerError):
+    """The engine did not do what it was asked."""
+
+
+class GenerationFailed(EngineError):
+    """This one generation failed; the engine lives."""
+
+    code = "generation_failed"
+
+
+class EngineDead(EngineError):
+    """The engine process is gone; nothing works until it is started again."""
+
+    status = 503
+    code = "engine_dead"
+
+
+class ClientDisconnected(ServerError):
+    """The client left before its reply began."""
+
+    status = 499
+
+
+def is_openai_path(path: str) -> bool:
+    """Whether errors of this path are told in OpenAI's dialect."""
+    return path.startswith("/v1/") or path == "/v1"
+
+
+def openai_error(error: ServerError) -> ErrorReply:
+    """The error as OpenAI's object, for `/v1` replies and for the last event of a stream."""
+    return ErrorReply(
+        error=ErrorBody(
+            message=error.message[:MAX_MESSAGE_CHARS],
+            type=error.type,
+            param=error.param,
+            code=error.code,
+        )
+    )
+
+
+def encode_error(error: ServerError, path: str) -> tuple[int, bytes]:
+    """Status and body of an error on this path, in the path's dialect."""
+    if is_openai_path(path):
+        return error.status, msgspec.json.encode(openai_error(error))
+    detail = ErrorDetail(detail=error.message[:MAX_MESSAGE_CHARS])
+    return error.native_status, msgspec.json.encode(detail)

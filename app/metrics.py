@@ -1,0 +1,62 @@
+"""Every metric of our own, declared once; vLLM's are read from the global registry beside them."""
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.registry import Collector
+
+from app.record import RequestRecord
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS"})
+
+
+class Metrics:
+    """HTTP metrics. Labels are route templates, known methods and statuses, so they stay few."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "slipstream_http_requests",
+            "HTTP requests by outcome; 499 is a client that left, 0 one cut off by shutdown.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "slipstream_http_request_duration_seconds",
+            "From the request's first byte to its reply's last.",
+            ("route",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.first_token = Histogram(
+            "slipstream_time_to_first_token_seconds",
+            "From the request's first byte to the first token.",
+            ("route",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "slipstream_http_requests_in_flight", "Requests being worked on.", registry=registry
+        )
+
+    def add(self, collector: Collector) -> None:
+        """Register a collector of somebody else's, such as the engine's device."""
+        self.registry.register(collector)
+
+    def observe_request(self, record: RequestRecord, route: str) -> None:
+        """Count one finished request."""
+        method = record.method if record.method in METHODS else "other"
+        self.requests.labels(method, route, str(record.status)).inc()
+        self.duration.labels(route).observe(record.elapsed_seconds)
+        if record.first_token_seconds is not None:
+            self.first_token.labels(route).observe(record.first_token_seconds)
+
+    def render(self) -> bytes:
+        """Prometheus' text format: ours, then the process' and vLLM's from the global registry."""
+        return generate_latest(self.registry) + generate_latest(REGISTRY)

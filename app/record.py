@@ -1,0 +1,70 @@
+"""What is remembered of one HTTP request until its log line and metrics are written."""
+
+import re
+import secrets
+import time
+
+from litestar.types import HTTPScope, Message, Send
+
+from app.replies.usage import TokenCount
+
+CLIENT_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
+PROBE_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""Answered even when no permit is left, since monitoring matters most then."""
+
+
+def request_id(scope: HTTPScope) -> str:
+    """The client's `X-Request-Id` if it is printable and short, else a new one.
+
+    It is for logs only: the engine gets an id of its own, so two requests may share this one.
+    """
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and CLIENT_REQUEST_ID.fullmatch(value.decode("latin-1")):
+            return value.decode("latin-1")
+    return secrets.token_hex(16)
+
+
+class RequestRecord:
+    """One request's identity, timings and counts, filled in as it goes through the server."""
+
+    __slots__ = (
+        "error",
+        "first_token_seconds",
+        "id",
+        "method",
+        "model",
+        "path",
+        "send",
+        "started",
+        "status",
+        "tokens",
+    )
+
+    def __init__(self, scope: HTTPScope, send: Send) -> None:
+        self.id = request_id(scope)
+        self.method = scope["method"]
+        self.path = scope["path"]
+        self.send = send
+        self.started = time.perf_counter()
+        self.status = 0
+        self.model: str | None = None
+        self.tokens: TokenCount | None = None
+        self.first_token_seconds: float | None = None
+        self.error: str | None = None
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What every reply carries."""
+        return [(b"x-request-id", self.id.encode("latin-1"))]
+
+    async def send_noted(self, message: Message) -> None:
+        """The `send` of plain replies: notes the status and adds our headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self.headers]
+        await self.send(message)

@@ -1,0 +1,118 @@
+"""OpenAI chat replies, whole and streamed."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+
+import msgspec
+from msgspec import UNSET
+
+from app.engine.base import Completion, Output
+from app.replies.envelope import Envelope
+from app.replies.frames import frame
+from app.replies.logprobs import chat_logprobs
+from app.replies.usage import TokenCount
+from schemas.chat_completions import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    Choice,
+    ChoiceDelta,
+    ChunkChoice,
+    ReplyMessage,
+)
+
+encode = msgspec.json.Encoder().encode
+SLOT = "\x00"
+"""Stands for the text while a chunk's constant bytes are cut around it."""
+
+
+def chat_completion(
+    output: Output, tokens: TokenCount, envelope: Envelope, request: ChatCompletionRequest
+) -> ChatCompletion:
+    """The whole reply from the engine's final output."""
+    completions = sorted(output.outputs, key=lambda each: each.index)
+    return ChatCompletion(
+        id=envelope.id,
+        created=envelope.created,
+        model=envelope.model,
+        choices=[choice(each, request.top_logprobs or 0) for each in completions],
+        usage=tokens.detailed_usage(),
+    )
+
+
+def choice(completion: Completion, num_top: int) -> Choice:
+    return Choice(
+        index=completion.index,
+        message=ReplyMessage(content=completion.text),
+        logprobs=chat_logprobs(completion, num_top),
+        finish_reason=completion.finish_reason or "stop",
+    )
+
+
+async def chat_frames(
+    outputs: AsyncIterable[Output],
+    tokens: TokenCount,
+    envelope: Envelope,
+    request: ChatCompletionRequest,
+) -> AsyncIterator[bytes]:
+    """One event a delta; the role event rides with the first.
+
+    The only loop over a chat's deltas: whoever needs every token does it in here.
+    """
+    chunks = Chunks(envelope, request)
+    async for output in outputs:
+        tokens.add(output)
+        for completion in output.outputs:
+            yield chunks.delta(completion)
+    if chunks.include_usage:
+        yield chunks.usage(tokens)
+
+
+class Chunks:
+    """The events of one stream: constant bytes made once, only the text encoded per token."""
+
+    def __init__(self, envelope: Envelope, request: ChatCompletionRequest) -> None:
+        self.envelope = envelope
+        self.num_top = request.top_logprobs or 0
+        options = request.stream_options
+        self.include_usage = bool(options and options.include_usage)
+        self._templates: dict[int, tuple[bytes, bytes]] = {}
+
+    def delta(self, completion: Completion) -> bytes:
+        """The event of one delta, with the choice's role event before its first."""
+        opening = b"" if completion.index in self._templates else self.open(completion.index)
+        if completion.logprobs is None and completion.finish_reason is None:
+            before, after = self._templates[completion.index]
+            return opening + before + encode(completion.text) + after
+        chunk_choice = ChunkChoice(
+            index=completion.index,
+            delta=ChoiceDelta(content=completion.text),
+            logprobs=chat_logprobs(completion, self.num_top),
+            finish_reason=completion.finish_reason,
+        )
+        return opening + self.event([chunk_choice])
+
+    def open(self, index: int) -> bytes:
+        """Cut a choice's template, and the event that gives its role."""
+        text = self.event([ChunkChoice(index=index, delta=ChoiceDelta(content=SLOT))])
+        before, _, after = text.partition(encode(SLOT))
+        self._templates[index] = (before, after)
+        role = ChoiceDelta(role="assistant", content="")
+        return self.event([ChunkChoice(index=index, delta=role)])
+
+    def usage(self, tokens: TokenCount) -> bytes:
+        """The event without choices that carries the usage."""
+        chunk = self.chunk([])
+        chunk.usage = tokens.detailed_usage()
+        return frame(encode(chunk))
+
+    def event(self, choices: list[ChunkChoice]) -> bytes:
+        return frame(encode(self.chunk(choices)))
+
+    def chunk(self, choices: list[ChunkChoice]) -> ChatCompletionChunk:
+        return ChatCompletionChunk(
+            id=self.envelope.id,
+            created=self.envelope.created,
+            model=self.envelope.model,
+            choices=choices,
+            usage=None if self.include_usage else UNSET,
+        )

@@ -1,0 +1,35 @@
+"""Counting the tokens of a request, which may have several prompts and several choices."""
+
+from app.engine.base import Output
+from schemas.usage import PromptTokensDetails, Usage
+
+
+class TokenCount:
+    """Grows while a reply is built, so that an interrupted one is counted too."""
+
+    __slots__ = ("cached", "completion", "prompt")
+
+    def __init__(self, prompt: int) -> None:
+        self.prompt = prompt
+        self.completion = 0
+        self.cached = 0
+
+    def add(self, output: Output) -> None:
+        """Count one output; with deltas each token is in exactly one of them."""
+        for completion in output.outputs:
+            self.completion += len(completion.token_ids)
+        if output.finished:
+            self.cached += output.num_cached_tokens or 0
+
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt,
+            completion_tokens=self.completion,
+            total_tokens=self.prompt + self.completion,
+        )
+
+    def detailed_usage(self) -> Usage:
+        """With the share of the prompt that the prefix cache already had."""
+        usage = self.usage()
+        usage.prompt_tokens_details = PromptTokensDetails(cached_tokens=self.cached)
+        return usage

@@ -1,0 +1,50 @@
+"""Handlers, one file a URL noun: they translate between HTTP and the modules that do the work."""
+
+from litestar import Router
+from litestar.handlers import HTTPRouteHandler
+
+from app.admission import require_loaded
+from app.routes.native.batch import create_batch
+from app.routes.native.chat import answer_prompt, create_chat
+from app.routes.native.generate import create_function_call, create_generation
+from app.routes.openai.chat_completions import create_chat_completion
+from app.routes.openai.completions import create_completion
+from app.routes.openai.models import list_models, retrieve_model
+from app.routes.ops.health import (
+    read_health,
+    read_liveness,
+    read_metrics,
+    read_readiness,
+    read_version,
+)
+from app.routes.ops.tokens import detokenize, tokenize
+from app.routes.ops.welcome import read_model_details, welcome
+
+ROUTES: list[HTTPRouteHandler | Router] = [
+    welcome,
+    answer_prompt,
+    read_health,
+    read_liveness,
+    read_readiness,
+    read_metrics,
+    read_version,
+    Router(
+        "/",
+        guards=[require_loaded],
+        route_handlers=[
+            create_chat,
+            create_generation,
+            create_function_call,
+            create_batch,
+            read_model_details,
+            tokenize,
+            detokenize,
+        ],
+    ),
+    Router(
+        "/v1",
+        guards=[require_loaded],
+        route_handlers=[create_chat_completion, create_completion, list_models, retrieve_model],
+    ),
+]
+"""Everything that is served; what needs the model stands behind `require_loaded`."""

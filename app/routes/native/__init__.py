@@ -1,0 +1,1 @@
+"""The seeds' own routes; errors are `{"detail"}`."""

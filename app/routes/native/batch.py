@@ -1,0 +1,32 @@
+"""`POST /batch`: many prompts in one request, all in the engine at once."""
+
+from litestar import post
+from litestar.response.base import ASGIResponse
+
+from app.call import json_reply
+from app.errors import InvalidRequest
+from app.prompts import render_chat
+from app.replies.native import batch_frames, batch_reply
+from app.routes.parameters import CallDependency, reply_of
+from app.sse import EventStream
+from schemas.batch import BatchReply, BatchRequest
+from schemas.messages import UserMessage
+
+
+@post("/batch", status_code=200, responses=reply_of(BatchReply))
+async def create_batch(data: BatchRequest, call: CallDependency) -> ASGIResponse:
+    """Generate for every prompt; results keep their order, a stream sends each as it ends."""
+    model = call.choose_model(data.model)
+    check_size(data, call.request.app.state.settings.max_batch_prompts)
+    prompts = [await render_chat(call.engine, [UserMessage(content=p)]) for p in data.prompts]
+    if data.stream:
+        merged = await call.stream_all(prompts, data, deltas=False)
+        return EventStream(batch_frames(merged, call.tokens, model), merged)
+    return json_reply(batch_reply(await call.complete_all(prompts, data), call.tokens, model))
+
+
+def check_size(data: BatchRequest, most: int) -> None:
+    if len(data.prompts) > most:
+        raise InvalidRequest(
+            f"prompts: expected at most {most}, got {len(data.prompts)}.", param="prompts"
+        )

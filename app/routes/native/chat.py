@@ -1,0 +1,35 @@
+"""`POST /chat` and `POST /`: conversations."""
+
+from litestar import post
+from litestar.response.base import ASGIResponse
+
+from app.admission import require_loaded
+from app.call import json_reply
+from app.prompts import render_chat
+from app.replies.native import chat_reply, delta_frames, prompt_reply
+from app.routes.parameters import CallDependency, reply_of
+from app.sse import EventStream
+from schemas.chat import ChatReply, ChatRequest, PromptReply, PromptRequest
+from schemas.messages import SystemMessage, UserMessage
+
+DEFAULT_SYSTEM_PROMPT = SystemMessage(content="You are a helpful assistant.")
+
+
+@post("/chat", status_code=200, responses=reply_of(ChatReply))
+async def create_chat(data: ChatRequest, call: CallDependency) -> ASGIResponse:
+    """Continue a conversation."""
+    model = call.choose_model(data.model)
+    prompt = await render_chat(call.engine, data.messages)
+    if data.stream:
+        generation = await call.stream(prompt, data)
+        return EventStream(delta_frames(generation, call.tokens, model), generation)
+    return json_reply(chat_reply(await call.complete(prompt, data), call.tokens, model))
+
+
+@post("/", status_code=200, guards=[require_loaded], responses=reply_of(PromptReply))
+async def answer_prompt(data: PromptRequest, call: CallDependency) -> ASGIResponse:
+    """Answer one prompt: after a default system prompt, or as the next turn of `history`."""
+    call.choose_model(data.model)
+    earlier = [DEFAULT_SYSTEM_PROMPT] if data.history is None else data.history
+    prompt = await render_chat(call.engine, [*earlier, UserMessage(content=data.prompt)])
+    return json_reply(prompt_reply(await call.complete(prompt, data), data))

@@ -1,0 +1,45 @@
+"""`POST /generate` and `POST /generate_with_function`."""
+
+from litestar import post
+from litestar.response.base import ASGIResponse
+
+from app.call import json_reply
+from app.errors import InvalidRequest
+from app.prompts import render_chat
+from app.replies.native import assistant_reply, delta_frames, generate_reply
+from app.routes.parameters import CallDependency, reply_of
+from app.sse import EventStream
+from app.tools.calls import constrain_call, function_reply
+from schemas.generate import FunctionReply, FunctionRequest, GenerateReply, GenerateRequest
+from schemas.messages import Messages, UserMessage
+
+
+@post("/generate", status_code=200, responses=reply_of(GenerateReply))
+async def create_generation(data: GenerateRequest, call: CallDependency) -> ASGIResponse:
+    """Generate from a `prompt`, or the next turn of `messages`."""
+    model = call.choose_model(data.model)
+    prompt = await render_chat(call.engine, messages_of(data))
+    if data.stream:
+        generation = await call.stream(prompt, data)
+        return EventStream(delta_frames(generation, call.tokens, model), generation)
+    output = await call.complete(prompt, data)
+    if data.prompt is None:
+        return json_reply(assistant_reply(output))
+    return json_reply(generate_reply(output, call.tokens, model))
+
+
+def messages_of(data: GenerateRequest) -> Messages:
+    """The conversation, of which a bare prompt is the first turn. Raises InvalidRequest."""
+    if (data.prompt is None) == (data.messages is None):
+        raise InvalidRequest("Send exactly one of prompt and messages.", param="prompt")
+    return data.messages or [UserMessage(content=data.prompt or "")]
+
+
+@post("/generate_with_function", status_code=200, responses=reply_of(FunctionReply))
+async def create_function_call(data: FunctionRequest, call: CallDependency) -> ASGIResponse:
+    """Call one of the tools; the arguments satisfy its schema."""
+    call.choose_model(data.model)
+    constraint = constrain_call(data.tools, call.engine.tokenizer.chat_template)
+    prompt = await render_chat(call.engine, data.messages, tools=data.tools)
+    output = await call.complete(prompt, data, constraint)
+    return json_reply(function_reply(output, data.tools))

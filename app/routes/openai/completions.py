@@ -1,0 +1,59 @@
+"""`POST /v1/completions`."""
+
+from typing import cast
+
+from litestar import post
+from litestar.response.base import ASGIResponse
+
+from app.call import Call, json_reply
+from app.errors import InvalidRequest
+from app.prompts import check_length, render_text
+from app.replies.completions import completion, completion_frames
+from app.replies.envelope import new_envelope
+from app.routes.openai.parameters import ignored_headers, refuse_unsupported
+from app.routes.parameters import CallDependency, reply_of
+from app.sse import EventStream
+from schemas.completions import Completion, CompletionRequest
+
+Prompt = str | list[int]
+
+
+@post("/completions", status_code=200, responses=reply_of(Completion))
+async def create_completion(data: CompletionRequest, call: CallDependency) -> ASGIResponse:
+    """OpenAI's text completion: each prompt continued as it stands."""
+    refuse_unsupported(data)
+    envelope = new_envelope("cmpl", call.choose_model(data.model))
+    prompts = [await render(call, prompt) for prompt in prompts_of(data, call)]
+    headers = ignored_headers(data)
+    if data.stream:
+        merged = await call.stream_all(prompts, data, deltas=True)
+        frames = completion_frames(merged, call.tokens, envelope, data)
+        return EventStream(frames, merged, headers)
+    outputs = await call.complete_all(prompts, data)
+    return json_reply(completion(outputs, call.tokens, envelope, data), headers)
+
+
+async def render(call: Call, prompt: Prompt) -> list[int]:
+    if isinstance(prompt, str):
+        return await render_text(call.engine, prompt)
+    vocabulary_size = call.engine.limits.vocabulary_size
+    if max(prompt) >= vocabulary_size or min(prompt) < 0:
+        raise InvalidRequest(
+            f"prompt: token ids must be from 0 to {vocabulary_size - 1}.", param="prompt"
+        )
+    return check_length(prompt, call.engine.limits, "prompt")
+
+
+def prompts_of(data: CompletionRequest, call: Call) -> list[Prompt]:
+    """The prompts, of which a list of numbers is only one. Raises InvalidRequest."""
+    if isinstance(data.prompt, str):
+        return [data.prompt]
+    kinds = {type(each) for each in data.prompt}
+    if kinds == {int}:
+        return [cast(list[int], data.prompt)]
+    most = call.request.app.state.settings.max_batch_prompts
+    if len(kinds) > 1 or len(data.prompt) > most:
+        raise InvalidRequest(
+            f"prompt: expected one kind of prompt and at most {most} of them.", param="prompt"
+        )
+    return cast(list[Prompt], data.prompt)

@@ -1,0 +1,18 @@
+"""`GET /v1/models` and `GET /v1/models/{model}`."""
+
+from litestar import get
+
+from app.routes.parameters import CallDependency
+from schemas.models import Model, ModelList
+
+
+@get("/models")
+async def list_models(call: CallDependency) -> ModelList:
+    """Everything that `model` can name: the base model and its adapters."""
+    return ModelList(data=call.models.cards(call.engine.limits.max_model_len))
+
+
+@get("/models/{model:str}")
+async def retrieve_model(model: str, call: CallDependency) -> Model:
+    """One of them."""
+    return call.models.card(model, call.engine.limits.max_model_len)

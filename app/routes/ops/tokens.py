@@ -1,0 +1,44 @@
+"""`POST /tokenize` and `POST /detokenize`."""
+
+from litestar import post
+from litestar.response.base import ASGIResponse
+from msgspec import UNSET
+
+from app.call import json_reply
+from app.errors import InvalidRequest
+from app.prompts import render_chat, render_text
+from app.routes.parameters import CallDependency, reply_of
+from schemas.tokens import DetokenizeReply, DetokenizeRequest, TokenizeReply, TokenizeRequest
+
+
+@post("/tokenize", status_code=200, responses=reply_of(TokenizeReply))
+async def tokenize(data: TokenizeRequest, call: CallDependency) -> ASGIResponse:
+    """Token ids of a text, or of a conversation as the model would read it."""
+    call.choose_model(data.model)
+    tokens = await tokens_of(data, call)
+    tokenizer = call.engine.tokenizer
+    strings = [tokenizer.decode([each]) for each in tokens] if data.return_token_strs else UNSET
+    limit = call.engine.limits.max_model_len
+    return json_reply(
+        TokenizeReply(count=len(tokens), max_model_len=limit, tokens=tokens, token_strs=strings)
+    )
+
+
+async def tokens_of(data: TokenizeRequest, call: CallDependency) -> list[int]:
+    if (data.prompt is None) == (data.messages is None):
+        raise InvalidRequest("Send exactly one of prompt and messages.", param="prompt")
+    if data.messages is not None:
+        arguments = {"add_generation_prompt": data.add_generation_prompt}
+        return await render_chat(call.engine, data.messages, template_arguments=arguments)
+    special = data.add_special_tokens
+    return await render_text(call.engine, data.prompt or "", add_special_tokens=special)
+
+
+@post("/detokenize", status_code=200, responses=reply_of(DetokenizeReply))
+async def detokenize(data: DetokenizeRequest, call: CallDependency) -> ASGIResponse:
+    """The text of token ids."""
+    call.choose_model(data.model)
+    size = call.engine.limits.vocabulary_size
+    if any(token >= size for token in data.tokens):
+        raise InvalidRequest(f"tokens: ids must be from 0 to {size - 1}.", param="tokens")
+    return json_reply(DetokenizeReply(prompt=call.engine.tokenizer.decode(data.tokens)))

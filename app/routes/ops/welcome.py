@@ -1,0 +1,42 @@
+"""`GET /` and `GET /model/info`."""
+
+from litestar import get
+
+from app import __version__
+from app.routes.parameters import CallDependency
+from schemas.models import ModelDetails, Welcome
+
+
+@get("/")
+async def welcome() -> Welcome:
+    """What this is and where to go on."""
+    return Welcome(message="Slipstream LLM API", version=__version__)
+
+
+@get("/model/info")
+async def read_model_details(call: CallDependency) -> ModelDetails:
+    """What is loaded and from where."""
+    models = call.models
+    return ModelDetails(
+        model_name=models.name,
+        model_path=models.path,
+        adapter_path=next(iter(models.adapters.values()), None),
+        template=template_name(call.engine.tokenizer.chat_template),
+    )
+
+
+def template_name(chat_template: str | None) -> str:
+    """The family a chat template belongs to, told by its markers."""
+    for marker, name in TEMPLATE_MARKERS:
+        if chat_template and marker in chat_template:
+            return name
+    return "none" if chat_template is None else "custom"
+
+
+TEMPLATE_MARKERS = (
+    ("<|im_start|>", "chatml"),
+    ("<|start_header_id|>", "llama3"),
+    ("[INST]", "mistral"),
+    ("<start_of_turn>", "gemma"),
+    ("<|assistant|>", "phi"),
+)

@@ -1,0 +1,16 @@
+"""Handler parameters and documentation that routes share."""
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Dependency
+
+from app.call import Call
+
+CallDependency: TypeAlias = Annotated[Call, Dependency(skip_validation=True)]
+
+
+def reply_of(reply: type[msgspec.Struct]) -> dict[int, ResponseSpec]:
+    """What the API document says a route answers; handlers return encoded bytes."""
+    return {200: ResponseSpec(reply, generate_examples=False, description="The reply.")}

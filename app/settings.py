@@ -1,0 +1,131 @@
+"""Every knob of the server: meaning, unit, range and default, in one frozen struct.
+
+Read from the command line, then the environment, then a TOML file; see `configuration.py`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from app.demo import DEMO_MODEL_NAME, DEMO_MODEL_PATH
+
+DEMO = "demo"
+
+
+def knob(description: str, **limits: Any) -> Meta:
+    """A setting's meaning and limits; help, README and error messages read them from here."""
+    return Meta(description=description, **limits)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Defaults serve the embedded demo model on this machine alone."""
+
+    model: Annotated[
+        str, knob("Hugging Face id, ModelScope id, local folder, or 'demo' for the embedded model.")
+    ] = DEMO
+    model_name: Annotated[
+        str, knob("Name that requests and replies use. Default: the last part of `model`.")
+    ] = ""
+    model_aliases: Annotated[
+        tuple[str, ...], knob("Other names under which requests may ask for the model.")
+    ] = ("default-model",)
+    model_type: Annotated[
+        Literal["LLM", "VL"], knob("LLM reads text; VL must also read pictures.")
+    ] = "LLM"
+    mmproj_path: Annotated[
+        str, knob("Vision projector file of a GGUF model; needs model_type VL.")
+    ] = ""
+    hub: Annotated[Literal["huggingface", "modelscope"], knob("Where model ids are looked up.")] = (
+        "huggingface"
+    )
+    adapters: Annotated[
+        dict[str, str], knob("LoRA adapters to serve: name=folder, separated by commas.")
+    ] = {}
+    chat_template: Annotated[
+        str, knob("File with a Jinja chat template. Default: the model's own.")
+    ] = ""
+
+    host: Annotated[str, knob("Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, knob("Port to listen on.", ge=0, le=65535)] = 8000
+    trusted_network: Annotated[bool, knob("Allow listening beyond this machine without a key.")] = (
+        False
+    )
+    api_keys: Annotated[
+        tuple[str, ...], knob("Accepted bearer keys, separated by commas. None: no key is needed.")
+    ] = ()
+    api_key_file: Annotated[str, knob("File with one accepted key a line.")] = ""
+    cors_origins: Annotated[
+        tuple[str, ...], knob("Web origins that may call this server. None: no CORS headers.")
+    ] = ()
+
+    dtype: Annotated[
+        Literal["auto", "float16", "bfloat16", "float32"], knob("Data type of weights.")
+    ] = "auto"
+    quantization: Annotated[
+        str, knob("Quantization method of vLLM; 'int8' is int8_per_channel_weight_only.")
+    ] = ""
+    max_model_len: Annotated[
+        int, knob("Context length in tokens. 0: the model's own.", ge=0, le=2**24)
+    ] = 0
+    max_loras: Annotated[int, knob("Adapters in one batch.", ge=1, le=256)] = 4
+    max_lora_rank: Annotated[
+        Literal[8, 16, 32, 64, 128, 256, 320, 512], knob("Largest rank of an adapter.")
+    ] = 16
+    tensor_parallel_size: Annotated[int, knob("GPUs that share each layer.", ge=1, le=1024)] = 1
+    pipeline_parallel_size: Annotated[
+        int, knob("Groups of GPUs that share the layers.", ge=1, le=1024)
+    ] = 1
+    data_parallel_size: Annotated[int, knob("Copies of the model.", ge=1, le=1024)] = 1
+    distributed_executor_backend: Annotated[
+        Literal["auto", "mp", "ray", "uni", "external_launcher"],
+        knob("What runs the workers. auto: vLLM decides; ray: several machines."),
+    ] = "auto"
+    cpu_kv_cache_gib: Annotated[
+        int, knob("Memory for the KV cache on a CPU, in GiB.", ge=1, le=4096)
+    ] = 1
+    usage_stats: Annotated[bool, knob("Let vLLM send usage statistics to its makers.")] = False
+
+    max_in_flight: Annotated[
+        int, knob("HTTP requests worked on at once; more are answered 503.", ge=1, le=2**20)
+    ] = 1024
+    max_body_bytes: Annotated[
+        int, knob("Largest request body in bytes; larger ones are answered 413.", ge=1024, le=2**32)
+    ] = 16 * 2**20
+    max_batch_prompts: Annotated[
+        int, knob("Prompts in one /batch or /v1/completions request.", ge=1, le=2**20)
+    ] = 1024
+    drain_seconds: Annotated[
+        float, knob("How long running requests may go on after SIGTERM.", ge=0, le=86400)
+    ] = 30.0
+    log_dir: Annotated[
+        str, knob("Folder of slipstream.log (requests) and engine.log (vLLM). Empty: console only.")
+    ] = "logs"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], knob("Least severe message that is logged.")
+    ] = "info"
+    engine_arguments: Annotated[
+        dict[str, Any], knob("Any other engine argument of vLLM; set them by their own names.")
+    ] = {}
+
+    @property
+    def model_path(self) -> str:
+        """What the engine loads."""
+        return str(DEMO_MODEL_PATH) if self.model == DEMO else self.model
+
+    @property
+    def served_name(self) -> str:
+        """What requests call it."""
+        if self.model_name:
+            return self.model_name
+        return DEMO_MODEL_NAME if self.model == DEMO else Path(self.model).name
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines can reach the server."""
+        return self.host not in {"127.0.0.1", "localhost", "::1"}
+
+    def __repr__(self) -> str:
+        """Without the keys: a repr ends up in logs."""
+        return f"Settings(model={self.model!r}, host={self.host!r}, port={self.port})"

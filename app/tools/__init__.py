@@ -1,0 +1,1 @@
+"""Constrained JSON: which schemas are taken, the pattern they become, and the check afterwards."""

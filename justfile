@@ -1,0 +1,60 @@
+# What people do with this project. `just` alone lists it.
+
+set positional-arguments
+
+python := ".venv/bin/python"
+# A CPU build of vLLM unless there is an NVIDIA GPU; `just platform=cuda serve` decides otherwise.
+platform := if path_exists("/dev/nvidiactl") == "true" { "cuda" } else { "cpu" }
+compile := "uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header"
+# The CPU build of torch is not on the package registry: it comes from a folder of wheels, or from
+# PyTorch's own index.
+export UV_FIND_LINKS := env("PIP_FIND_LINKS", "")
+torch := if platform == "cuda" { "" } else if UV_FIND_LINKS != "" { "" } else { "--torch-backend cpu" }
+
+[private]
+default:
+    @just --list --unsorted
+
+# Install the locked versions; takes a second when they are there
+setup *more:
+    @test -d .venv || uv venv -q --python 3.11 .venv
+    @uv pip install -q --no-deps {{torch}} -r locks/{{platform}}.txt {{more}}
+
+# Serve the embedded demo model, or another: just serve --model Qwen/Qwen3-0.6B
+serve *options: setup
+    @exec {{python}} -m app "$@"
+
+# Run the tests
+test *options: (setup "-r locks/dev.txt")
+    {{python}} -m pytest "$@"
+
+# Check format, lint and types; changes nothing
+check: (setup "-r locks/dev.txt")
+    {{python}} -m ruff format --check .
+    {{python}} -m ruff check .
+    {{python}} -m mypy
+
+# Format, and fix what the linter can
+fmt: (setup "-r locks/dev.txt")
+    {{python}} -m ruff format .
+    {{python}} -m ruff check --fix .
+
+# Compare concurrent with sequential requests on a server that is running
+bench *options: setup
+    {{python}} tests/bench/concurrency.py "$@"
+
+# Train the demo model again, from its corpus
+demo: setup
+    {{python}} -m app.demo.train
+
+# Build the container image: just image cpu
+image target="cuda":
+    podman build --target {{target}} -t slipstream:{{target}} -f Containerfile .
+
+# Resolve the locked versions anew
+lock:
+    {{compile}} {{torch}} pyproject.toml --extra cpu --no-emit-package torch -o locks/cpu.txt
+    # Without a hash: PyTorch's index and a folder of wheels may hold different files.
+    echo "torch==2.13.0+cpu" >> locks/cpu.txt
+    env -u UV_FIND_LINKS {{compile}} --no-config pyproject.toml --extra cuda -o locks/cuda.txt
+    {{compile}} --group dev -c locks/cpu.txt -o locks/dev.txt

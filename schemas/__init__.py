@@ -1,0 +1,1 @@
+"""What goes over the wire: msgspec structs only. Knows neither the server nor the engine."""

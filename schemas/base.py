@@ -1,0 +1,22 @@
+"""The two kinds of struct on the wire: what clients send and what they get back.
+
+msgspec does not inherit `kw_only`, so every struct repeats it.
+"""
+
+import msgspec
+
+
+class RequestStruct(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A request body or a part of one.
+
+    An unknown field is refused by name: a misspelt parameter that silently has no effect is the
+    most common complaint about servers of this kind.
+    """
+
+
+class ReplyStruct(msgspec.Struct, kw_only=True, gc=False):
+    """A reply body or a part of one.
+
+    `T | None` is written as null, `T | UnsetType = UNSET` is left out; `omit_defaults` is never
+    used because it would drop constants. `gc=False` is safe: replies are trees.
+    """
