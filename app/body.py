@@ -32,7 +32,7 @@ class JSONRequest(Request[Any, Any, State]):
 
 
 def check_content_type(content_type: str) -> None:
-    """Refuse what does not call itself JSON: forms and plain text reach us from other sites' pages."""
+    """Refuse what does not call itself JSON: any web page can send forms and plain text here."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         kind = media_type[:64] or "nothing"

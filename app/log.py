@@ -97,7 +97,8 @@ class Summary:
 
     def __str__(self) -> str:
         fields = self.fields
-        text = f"{fields['method']} {fields['route']} {fields['status']} {fields['total_seconds']:.3f}s"
+        what = f"{fields['method']} {fields['route']} {fields['status']}"
+        text = f"{what} {fields['total_seconds']:.3f}s"
         if fields["completion_tokens"] is not None:
             text += f" {fields['prompt_tokens']}+{fields['completion_tokens']} tokens"
         if fields["error"]:

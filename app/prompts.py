@@ -36,13 +36,14 @@ async def render_chat(
     """
     turns = [turn(message) for message in messages]
     offered = [function(tool) for tool in tools] if tools else None
-    size = sum(len(str(each)) for each in (*turns, *(offered or ())))
-    check_size(size, engine.limits)
+    chars = sum(len(each["content"]) for each in turns)
+    check_size(chars, engine.limits)
 
     def render(tokenizer: Tokenizer) -> list[int]:
         text = tokenizer.render(turns, offered, **(READY_FOR_REPLY | dict(template_arguments)))
         return tokenizer.encode(text, add_special_tokens=False)
 
+    size = chars + len(str(offered))
     return await run_sized(size, lambda: check_length(render(engine.tokenizer), engine.limits))
 
 

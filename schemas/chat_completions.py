@@ -70,6 +70,7 @@ class ChatCompletionRequest(OpenAISampling, kw_only=True):
         "function_call": "Functions are not supported on this route",
         "functions": "Functions are not supported on this route",
         "moderation": "This server has no moderation model",
+        "tool_choice": "There are no tools on this route to choose from",
         "tools": "Tools are not supported on this route; use POST /generate_with_function",
         "web_search_options": "This server does not search the web",
     }
@@ -85,7 +86,6 @@ class ChatCompletionRequest(OpenAISampling, kw_only=True):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
         None
     )
-    tool_choice: Any = None
 
     metadata: dict[str, str] | None = None
     parallel_tool_calls: bool | None = None
@@ -103,6 +103,7 @@ class ChatCompletionRequest(OpenAISampling, kw_only=True):
     function_call: Any = None
     functions: Any = None
     moderation: Any = None
+    tool_choice: Any = None
     tools: Any = None
     web_search_options: Any = None
 

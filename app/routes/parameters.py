@@ -1,14 +1,15 @@
 """Handler parameters and documentation that routes share."""
 
-from typing import Annotated, TypeAlias
+from typing import TypeAlias
 
 import msgspec
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Dependency
+from litestar.params import SkipValidation
 
 from app.call import Call
 
-CallDependency: TypeAlias = Annotated[Call, Dependency(skip_validation=True)]
+CallDependency: TypeAlias = NamedDependency[SkipValidation[Call]]
 
 
 def reply_of(reply: type[msgspec.Struct]) -> dict[int, ResponseSpec]:

@@ -18,21 +18,10 @@ MAX_COUNTED_CHARS = 256
 vocabulary of 130,000 tokens."""
 
 ANNOTATIONS = frozenset(
-    [
-        "title",
-        "description",
-        "default",
-        "examples",
-        "$schema",
-        "$id",
-        "$comment",
-        "$defs",
-        "definitions",
-        "strict",
-        "deprecated",
-        "readOnly",
-        "writeOnly",
-    ]
+    {
+        *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"),
+        *("$schema", "$id", "$comment", "$defs", "definitions", "strict"),
+    }
 )
 ENFORCED = {
     "object": frozenset({"properties", "required", "additionalProperties"}),

@@ -1,6 +1,7 @@
 """`POST /batch`: many prompts in one request, all in the engine at once."""
 
 from litestar import post
+from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.call import json_reply
@@ -14,7 +15,7 @@ from schemas.messages import UserMessage
 
 
 @post("/batch", status_code=200, responses=reply_of(BatchReply))
-async def create_batch(data: BatchRequest, call: CallDependency) -> ASGIResponse:
+async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> ASGIResponse:
     """Generate for every prompt; results keep their order, a stream sends each as it ends."""
     model = call.choose_model(data.model)
     check_size(data, call.request.app.state.settings.max_batch_prompts)

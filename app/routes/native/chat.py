@@ -1,6 +1,7 @@
 """`POST /chat` and `POST /`: conversations."""
 
 from litestar import post
+from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.admission import require_loaded
@@ -16,7 +17,7 @@ DEFAULT_SYSTEM_PROMPT = SystemMessage(content="You are a helpful assistant.")
 
 
 @post("/chat", status_code=200, responses=reply_of(ChatReply))
-async def create_chat(data: ChatRequest, call: CallDependency) -> ASGIResponse:
+async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGIResponse:
     """Continue a conversation."""
     model = call.choose_model(data.model)
     prompt = await render_chat(call.engine, data.messages)
@@ -27,7 +28,7 @@ async def create_chat(data: ChatRequest, call: CallDependency) -> ASGIResponse:
 
 
 @post("/", status_code=200, guards=[require_loaded], responses=reply_of(PromptReply))
-async def answer_prompt(data: PromptRequest, call: CallDependency) -> ASGIResponse:
+async def answer_prompt(data: JSONBody[PromptRequest], call: CallDependency) -> ASGIResponse:
     """Answer one prompt: after a default system prompt, or as the next turn of `history`."""
     call.choose_model(data.model)
     earlier = [DEFAULT_SYSTEM_PROMPT] if data.history is None else data.history

@@ -1,6 +1,7 @@
 """`POST /generate` and `POST /generate_with_function`."""
 
 from litestar import post
+from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.call import json_reply
@@ -15,7 +16,7 @@ from schemas.messages import Messages, UserMessage
 
 
 @post("/generate", status_code=200, responses=reply_of(GenerateReply))
-async def create_generation(data: GenerateRequest, call: CallDependency) -> ASGIResponse:
+async def create_generation(data: JSONBody[GenerateRequest], call: CallDependency) -> ASGIResponse:
     """Generate from a `prompt`, or the next turn of `messages`."""
     model = call.choose_model(data.model)
     prompt = await render_chat(call.engine, messages_of(data))
@@ -36,7 +37,9 @@ def messages_of(data: GenerateRequest) -> Messages:
 
 
 @post("/generate_with_function", status_code=200, responses=reply_of(FunctionReply))
-async def create_function_call(data: FunctionRequest, call: CallDependency) -> ASGIResponse:
+async def create_function_call(
+    data: JSONBody[FunctionRequest], call: CallDependency
+) -> ASGIResponse:
     """Call one of the tools; the arguments satisfy its schema."""
     call.choose_model(data.model)
     constraint = constrain_call(data.tools, call.engine.tokenizer.chat_template)

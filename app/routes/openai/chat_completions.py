@@ -1,6 +1,7 @@
 """`POST /v1/chat/completions`."""
 
 from litestar import post
+from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.call import json_reply
@@ -25,7 +26,9 @@ REASONING_EFFORT = "reasoning_effort"
 
 
 @post("/chat/completions", status_code=200, responses=reply_of(ChatCompletion))
-async def create_chat_completion(data: ChatCompletionRequest, call: CallDependency) -> ASGIResponse:
+async def create_chat_completion(
+    data: JSONBody[ChatCompletionRequest], call: CallDependency
+) -> ASGIResponse:
     """OpenAI's chat: the next turn of a conversation, whole or as a stream of chunks."""
     refuse_unsupported(data)
     envelope = new_envelope("chatcmpl", call.choose_model(data.model))

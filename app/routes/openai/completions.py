@@ -3,6 +3,7 @@
 from typing import cast
 
 from litestar import post
+from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.call import Call, json_reply
@@ -19,7 +20,9 @@ Prompt = str | list[int]
 
 
 @post("/completions", status_code=200, responses=reply_of(Completion))
-async def create_completion(data: CompletionRequest, call: CallDependency) -> ASGIResponse:
+async def create_completion(
+    data: JSONBody[CompletionRequest], call: CallDependency
+) -> ASGIResponse:
     """OpenAI's text completion: each prompt continued as it stands."""
     refuse_unsupported(data)
     envelope = new_envelope("cmpl", call.choose_model(data.model))
@@ -44,7 +47,7 @@ async def render(call: Call, prompt: Prompt) -> list[int]:
     return check_length(prompt, call.engine.limits, "prompt")
 
 
-def prompts_of(data: CompletionRequest, call: Call) -> list[Prompt]:
+def prompts_of(data: JSONBody[CompletionRequest], call: Call) -> list[Prompt]:
     """The prompts, of which a list of numbers is only one. Raises InvalidRequest."""
     if isinstance(data.prompt, str):
         return [data.prompt]

@@ -1,6 +1,7 @@
 """`GET /v1/models` and `GET /v1/models/{model}`."""
 
 from litestar import get
+from litestar.params import FromPath
 
 from app.routes.parameters import CallDependency
 from schemas.models import Model, ModelList
@@ -13,6 +14,6 @@ async def list_models(call: CallDependency) -> ModelList:
 
 
 @get("/models/{model:str}")
-async def retrieve_model(model: str, call: CallDependency) -> Model:
+async def retrieve_model(model: FromPath[str], call: CallDependency) -> Model:
     """One of them."""
     return call.models.card(model, call.engine.limits.max_model_len)

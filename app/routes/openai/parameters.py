@@ -5,7 +5,7 @@ from schemas.chat_completions import ChatCompletionRequest
 from schemas.completions import CompletionRequest
 
 IGNORED_HEADER = "x-ignored-params"
-NEUTRAL: tuple[object, ...] = (None, False, [], "none")
+NEUTRAL: tuple[object, ...] = (None, False, [], "none", "auto")
 """Values by which a client says that it does not use a feature."""
 
 

@@ -1,6 +1,7 @@
 """`POST /tokenize` and `POST /detokenize`."""
 
 from litestar import post
+from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET
 
@@ -12,7 +13,7 @@ from schemas.tokens import DetokenizeReply, DetokenizeRequest, TokenizeReply, To
 
 
 @post("/tokenize", status_code=200, responses=reply_of(TokenizeReply))
-async def tokenize(data: TokenizeRequest, call: CallDependency) -> ASGIResponse:
+async def tokenize(data: JSONBody[TokenizeRequest], call: CallDependency) -> ASGIResponse:
     """Token ids of a text, or of a conversation as the model would read it."""
     call.choose_model(data.model)
     tokens = await tokens_of(data, call)
@@ -24,7 +25,7 @@ async def tokenize(data: TokenizeRequest, call: CallDependency) -> ASGIResponse:
     )
 
 
-async def tokens_of(data: TokenizeRequest, call: CallDependency) -> list[int]:
+async def tokens_of(data: JSONBody[TokenizeRequest], call: CallDependency) -> list[int]:
     if (data.prompt is None) == (data.messages is None):
         raise InvalidRequest("Send exactly one of prompt and messages.", param="prompt")
     if data.messages is not None:
@@ -35,7 +36,7 @@ async def tokens_of(data: TokenizeRequest, call: CallDependency) -> list[int]:
 
 
 @post("/detokenize", status_code=200, responses=reply_of(DetokenizeReply))
-async def detokenize(data: DetokenizeRequest, call: CallDependency) -> ASGIResponse:
+async def detokenize(data: JSONBody[DetokenizeRequest], call: CallDependency) -> ASGIResponse:
     """The text of token ids."""
     call.choose_model(data.model)
     size = call.engine.limits.vocabulary_size

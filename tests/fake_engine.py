@@ -1,0 +1,213 @@
+"""An engine that says what a test scripted, and remembers what it was asked."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from app.engine.base import Limits, Sampling, Status
+from app.errors import EngineDead, GenerationFailed, InvalidRequest
+
+GREETING = ("Hello", ", ", "world", "!")
+
+
+class FakeLogprob(msgspec.Struct):
+    logprob: float
+    decoded_token: str | None
+
+
+class FakeCompletion(msgspec.Struct):
+    index: int
+    text: str
+    token_ids: list[int]
+    logprobs: list[Mapping[int, FakeLogprob]] | None = None
+    finish_reason: str | None = None
+
+
+class FakeTimings(msgspec.Struct):
+    first_token_latency: float = 0.25
+
+
+class FakeOutput(msgspec.Struct):
+    outputs: list[FakeCompletion]
+    prompt_token_ids: list[int]
+    finished: bool
+    num_cached_tokens: int | None = 0
+    metrics: FakeTimings | None = None
+
+
+class Script(msgspec.Struct):
+    """One generation: pieces of text, one token each, and what happens beside them."""
+
+    pieces: Sequence[str] = GREETING
+    finish_reason: str = "stop"
+    logprobs: bool = False
+    refusal: Exception | None = None
+    """Raised in place of the first output."""
+    failure: Exception | None = None
+    """Raised after the last piece."""
+    pause: asyncio.Event | None = None
+    """Awaited before every piece but the first."""
+    hold: asyncio.Event | None = None
+    """Awaited before the first piece."""
+
+
+class Submission(msgspec.Struct):
+    """What the engine was asked."""
+
+    prompt: str
+    sampling: Sampling
+    adapter: str | None
+    closed: asyncio.Event
+    aborted: asyncio.Event
+
+
+class FakeTokenizer:
+    """A token a UTF-8 byte; a conversation is rendered as `role: content` lines."""
+
+    chat_template: str | None = "<|im_start|> <tool_call>"
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return bytes(token_ids).decode(errors="replace")
+
+    def render(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, **arguments: Any
+    ) -> str:
+        if self.chat_template is None:
+            raise InvalidRequest("This model has no chat template.")
+        lines = [f"tool: {tool['function']['name']}" for tool in tools or ()]
+        lines += [f"{message['role']}: {message['content']}" for message in messages]
+        lines += [f"{name}={value}" for name, value in arguments.items() if value is not True]
+        return "\n".join(lines)
+
+
+class FakeGeneration:
+    """Plays one script; not streaming, all its pieces are one output."""
+
+    def __init__(self, script: Script, submission: Submission) -> None:
+        self._script = script
+        self._submission = submission
+        self._played = 0
+        n = submission.sampling.arguments.get("n", 1)
+        self._turns = [(i, piece) for piece in self._pieces() for i in range(n)]
+
+    def _pieces(self) -> list[Sequence[str]]:
+        pieces = self._script.pieces
+        return [[piece] for piece in pieces] if self._submission.sampling.stream else [pieces]
+
+    def __aiter__(self) -> "FakeGeneration":
+        return self
+
+    async def __anext__(self) -> FakeOutput:
+        sampling = self._submission.sampling
+        if self._played == len(self._turns):
+            if self._script.failure:
+                raise self._script.failure
+            raise StopAsyncIteration
+        if self._played and self._script.pause:
+            await self._pause(self._script.pause)
+        count = 1 if sampling.stream else len(self._turns)
+        turns = self._turns[self._played : self._played + count]
+        self._played += count
+        return self._output(turns)
+
+    async def _pause(self, pause: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(e.wait()) for e in (pause, self._submission.aborted)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._submission.aborted.is_set():
+            raise GenerationFailed("The engine gave the generation up.")
+
+    def _output(self, turns: list[tuple[int, Sequence[str]]]) -> FakeOutput:
+        finished = self._played == len(self._turns) and not self._script.failure
+        last = self._played > len(self._turns) - self._choices and not self._script.failure
+        completions = [self._completion(index, pieces, last) for index, pieces in turns]
+        prompt = list(self._submission.prompt.encode())
+        metrics = FakeTimings() if finished and not self._submission.sampling.stream else None
+        return FakeOutput(completions, prompt, finished, metrics=metrics)
+
+    @property
+    def _choices(self) -> int:
+        return int(self._submission.sampling.arguments.get("n", 1))
+
+    def _completion(self, index: int, pieces: Sequence[str], last: bool) -> FakeCompletion:
+        ids = list(range(len(pieces)))
+        places: list[Mapping[int, FakeLogprob]] = [
+            {i: FakeLogprob(-0.5, piece), 99: FakeLogprob(float("-inf"), "never")}
+            for i, piece in zip(ids, pieces, strict=True)
+        ]
+        return FakeCompletion(
+            index,
+            "".join(pieces),
+            ids,
+            places if "logprobs" in self._submission.sampling.arguments else None,
+            self._script.finish_reason if last else None,
+        )
+
+    async def aclose(self) -> None:
+        self._submission.closed.set()
+
+
+class FakeEngine:
+    """Plays scripts in the order in which they were queued, then greets."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.status: Status = "ready"
+        self.tokenizer = FakeTokenizer()
+        self.limits = limits or Limits(2048, 256, 1)
+        self.description = "a fake"
+        self.scripts: deque[Script] = deque()
+        self.submissions: list[Submission] = []
+        self.submitted = asyncio.Event()
+
+    def reset(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def enqueue(self, *scripts: Script) -> None:
+        self.scripts.extend(scripts)
+
+    @property
+    def asked(self) -> Submission:
+        """The latest submission."""
+        return self.submissions[-1]
+
+    async def start(self) -> None:
+        pass
+
+    async def submit(
+        self, prompt_token_ids: list[int], sampling: Sampling, adapter: str | None
+    ) -> FakeGeneration:
+        if self.status == "failed":
+            raise EngineDead("The engine has died.")
+        script = self.scripts.popleft() if self.scripts else Script()
+        prompt = self.tokenizer.decode(prompt_token_ids)
+        submission = Submission(prompt, sampling, adapter, asyncio.Event(), asyncio.Event())
+        self.submissions.append(submission)
+        self.submitted.set()
+        try:
+            await self._begin(script)
+        except BaseException:
+            submission.closed.set()
+            raise
+        return FakeGeneration(script, submission)
+
+    async def _begin(self, script: Script) -> None:
+        if script.hold:
+            await script.hold.wait()
+        if script.refusal:
+            raise script.refusal
+
+    async def abort_all(self) -> None:
+        for submission in self.submissions:
+            submission.aborted.set()
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,86 @@
+import asyncio
+
+import msgspec
+import pytest
+
+from tests.fake_engine import FakeEngine, Script
+from tests.live_server import LiveServer
+
+CHAT = {"messages": [{"role": "user", "content": "a"}]}
+
+
+def request(path: str, body: object) -> bytes:
+    payload = msgspec.json.encode(body)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(payload)}\r\n\r\n".encode() + payload
+
+
+async def leave(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/chat", CHAT),
+        ("/chat", {**CHAT, "stream": True}),
+        ("/v1/chat/completions", CHAT),
+        ("/v1/completions", {"prompt": ["a", "b"], "stream": True}),
+        ("/batch", {"prompts": ["a", "b"]}),
+        ("/batch", {"prompts": ["a", "b"], "stream": True}),
+        ("/generate", {"prompt": "a"}),
+        ("/", {"prompt": "a"}),
+    ],
+)
+async def test_leaving_before_the_first_token_aborts(
+    live: LiveServer, engine: FakeEngine, path: str, body: object
+) -> None:
+    engine.enqueue(*(Script(hold=asyncio.Event()) for _ in range(2)))
+    _, writer = await live.connect()
+    writer.write(request(path, body))
+    await asyncio.wait_for(engine.submitted.wait(), 5)
+
+    await leave(writer)
+
+    for submission in engine.submissions:
+        await asyncio.wait_for(submission.closed.wait(), 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/chat", {**CHAT, "stream": True}),
+        ("/v1/chat/completions", {**CHAT, "stream": True}),
+        ("/v1/completions", {"prompt": ["a", "b"], "stream": True}),
+    ],
+)
+async def test_leaving_in_the_middle_of_a_stream_aborts(
+    live: LiveServer, engine: FakeEngine, path: str, body: object
+) -> None:
+    engine.enqueue(*(Script(pause=asyncio.Event()) for _ in range(2)))
+    reader, writer = await live.connect()
+    writer.write(request(path, body))
+    await asyncio.wait_for(reader.readuntil(b"data: "), 5)
+
+    await leave(writer)
+
+    for submission in engine.submissions:
+        await asyncio.wait_for(submission.closed.wait(), 1)
+
+
+async def test_permits_come_back_however_a_request_ends(
+    live: LiveServer, engine: FakeEngine
+) -> None:
+    engine.enqueue(Script(hold=asyncio.Event()))
+    _, writer = await live.connect()
+    writer.write(request("/chat", CHAT))
+    await asyncio.wait_for(engine.submitted.wait(), 5)
+    await leave(writer)
+    await live.client.post("/chat", json=CHAT)
+    await live.client.post("/chat", json={})
+    await live.client.get("/nowhere")
+
+    async with asyncio.timeout(5):
+        while live.server.app.admission.in_flight:
+            await asyncio.sleep(0)
