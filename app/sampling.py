@@ -12,6 +12,9 @@ SAME_NAME = SamplingFields.__struct_fields__
 """Spelled alike by OpenAI or vLLM on the wire and by vLLM inside."""
 
 TOKEN_LIMITS = ("max_tokens", "max_new_tokens", "max_completion_tokens")
+GREEDY_CHOICES = {"temperature": 1.0, "top_k": 1}
+"""vLLM refuses several choices at temperature 0, OpenAI does not; one candidate is as greedy."""
+
 SMALLEST_TOP_P = 1e-9
 """OpenAI allows top_p 0 and means the likeliest token; vLLM wants it above 0."""
 
@@ -37,6 +40,8 @@ def sampling_for(
     check_min_tokens(fields, arguments["max_tokens"])
     check_token_ids(fields, limits.vocabulary_size)
     arguments |= choices(fields)
+    if arguments.get("n", 1) > 1 and fields.temperature == 0:
+        arguments |= GREEDY_CHOICES
     return Sampling(arguments, stream, constraint)
 
 

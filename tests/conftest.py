@@ -1,15 +1,20 @@
 """One server on the fake engine for the whole run, one on the real engine where it is wanted."""
 
+import asyncio
+import warnings
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from app.engine.environment import prepare_environment
 from app.settings import Settings
+from tests.engine.adapter import make_adapter
 from tests.fake_engine import FakeEngine
 from tests.live_server import LiveServer, running_server
 
+ENGINE_START_SECONDS = 300
 FAKE_SETTINGS = Settings(port=0, model="fake/model", adapters={"pirate": "/adapters/pirate"})
 
 
@@ -35,3 +40,21 @@ def engine(fake_server: tuple[LiveServer, FakeEngine]) -> FakeEngine:
 @pytest.fixture
 def client(live: LiveServer) -> httpx.AsyncClient:
     return live.client
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def real_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveServer]:
+    """The demo model on a real engine with an adapter; started once, when first wanted."""
+    adapter = make_adapter(tmp_path_factory.mktemp("adapters") / "noise")
+    settings = Settings(port=0, adapters={"noise": str(adapter)})
+    prepare_environment(settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from app.engine.vllm import VLLMEngine
+
+    async with running_server(settings, VLLMEngine(settings)) as live:
+        async with asyncio.timeout(ENGINE_START_SECONDS):
+            while live.server.app.engine.status == "loading":
+                await asyncio.sleep(0.2)
+        assert live.server.app.engine.status == "ready"
+        yield live

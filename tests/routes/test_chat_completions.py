@@ -107,6 +107,15 @@ async def test_every_sampling_parameter_reaches_the_engine(
     assert engine.asked.sampling.arguments == {**sent, **translated}
 
 
+async def test_several_greedy_choices_are_asked_for_as_one_candidate(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    await client.post(PATH, json={**HELLO, "n": 2, "temperature": 0})
+
+    arguments = engine.asked.sampling.arguments
+    assert (arguments["n"], arguments["temperature"], arguments["top_k"]) == (2, 1.0, 1)
+
+
 async def test_without_a_limit_the_reply_may_fill_the_context(
     client: httpx.AsyncClient, engine: FakeEngine
 ) -> None:
