@@ -72,8 +72,17 @@ def turn(message: Message) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(message)
     if fields["role"] == "developer":
         fields["role"] = "system"
-    fields["content"] = plain_text(message)
-    return {name: value for name, value in fields.items() if value is not None}
+    for call in fields.get("tool_calls", ()):
+        call["function"]["arguments"] = parsed(call["function"]["arguments"])
+    return fields | {"content": plain_text(message)}
+
+
+def parsed(arguments: str) -> Any:
+    """A call's arguments as an object, which templates write as JSON themselves."""
+    try:
+        return msgspec.json.decode(arguments)
+    except msgspec.DecodeError:
+        return arguments
 
 
 def plain_text(message: Message) -> str:

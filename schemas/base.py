@@ -6,11 +6,14 @@ msgspec does not inherit `kw_only`, so every struct repeats it.
 import msgspec
 
 
-class RequestStruct(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class RequestStruct(
+    msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """A request body or a part of one.
 
     An unknown field is refused by name: a misspelt parameter that silently has no effect is the
-    most common complaint about servers of this kind.
+    most common complaint about servers of this kind. `omit_defaults` lets a message go back to
+    its sender, or into a chat template, without the fields it did not have.
     """
 
 

@@ -37,12 +37,11 @@ class CalledFunction(RequestStruct, kw_only=True):
     arguments: str
 
 
-class EarlierToolCall(RequestStruct, kw_only=True):
+class EarlierToolCall(RequestStruct, tag_field="type", tag="function", kw_only=True):
     """A tool call that the assistant made in an earlier turn."""
 
     id: str
     function: CalledFunction
-    type: Literal["function"] = "function"
 
 
 class SystemMessage(RequestStruct, tag_field="role", tag="system", kw_only=True):

@@ -58,3 +58,7 @@ async def real_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
                 await asyncio.sleep(0.2)
         assert live.server.app.engine.status == "ready"
         yield live
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-wire", action="store_true", help="write tests/wire anew")

@@ -1,0 +1,138 @@
+"""Reply bytes held to files: run with `--update-wire` after a wanted change, and read the diff."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.engine.base import Sampling
+from app.errors import ModelNotFound, Overloaded, PromptTooLong, encode_error
+from app.replies import native
+from app.replies.chat_completions import chat_completion, chat_frames
+from app.replies.completions import completion, completion_frames
+from app.replies.envelope import Envelope
+from app.replies.frames import DONE
+from app.replies.usage import TokenCount
+from schemas.chat import PromptRequest
+from schemas.chat_completions import ChatCompletionRequest, StreamOptions
+from schemas.completions import CompletionRequest
+from tests.fake_engine import FakeEngine, FakeGeneration, FakeOutput, Script
+
+WIRE = Path(__file__).parents[1] / "wire"
+ENVELOPE = Envelope('id-"1"', 1700000000, "模型/a")
+TEXT = ('He said:\n"', "\u2028data: 你", "\\好\U0001f600", "\x00\x7f")
+"""Line breaks, quotes and an event's own prefix: what breaks careless framing."""
+
+Golden = Any
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compare bytes with a file, or write it."""
+
+    def compare(name: str, content: bytes) -> None:
+        path = WIRE / name
+        if request.config.getoption("--update-wire"):
+            path.write_bytes(content)
+        assert path.read_bytes() == content
+
+    return compare
+
+
+async def generation(*, stream: bool, **arguments: Any) -> FakeGeneration:
+    engine = FakeEngine()
+    engine.enqueue(Script(pieces=TEXT))
+    return await engine.submit([97, 98, 99], Sampling(arguments, stream), None)
+
+
+async def final(**arguments: Any) -> FakeOutput:
+    return await anext(await generation(stream=False, **arguments))
+
+
+async def joined(frames: AsyncIterator[bytes]) -> bytes:
+    return b"".join([each async for each in frames]) + DONE
+
+
+async def numbered(source: FakeGeneration) -> AsyncIterator[tuple[int, FakeOutput]]:
+    async for output in source:
+        yield 0, output
+
+
+def counted(output: FakeOutput) -> TokenCount:
+    tokens = TokenCount(3)
+    tokens.add(output)
+    return tokens
+
+
+def chat_request(**fields: Any) -> ChatCompletionRequest:
+    return ChatCompletionRequest(messages=[], **fields)
+
+
+async def test_native_replies(golden: Golden) -> None:
+    output = await final()
+    tokens = counted(output)
+    prompt = native.prompt_reply(output, PromptRequest(prompt="a", history=[]))
+    prompt.time = "2026-11-21 12:34:56"
+
+    replies = {
+        "chat": native.chat_reply(output, tokens, "模型/a"),
+        "generate": native.generate_reply(output, tokens, "模型/a"),
+        "assistant": native.assistant_reply(output),
+        "prompt": prompt,
+        "batch": native.batch_reply([output, output], tokens, "模型/a"),
+    }
+    for name, reply in replies.items():
+        golden(f"{name}.json", msgspec.json.encode(reply))
+
+
+async def test_native_streams(golden: Golden) -> None:
+    deltas = native.delta_frames(await generation(stream=True), TokenCount(3), "模型/a")
+    batch = native.batch_frames(numbered(await generation(stream=False)), TokenCount(3), "模型/a")
+
+    golden("chat.sse", await joined(deltas))
+    golden("batch.sse", await joined(batch))
+
+
+@pytest.mark.parametrize("logprobs", [False, True], ids=["plain", "logprobs"])
+async def test_chat_completion(golden: Golden, logprobs: bool) -> None:
+    request = chat_request(top_logprobs=1 if logprobs else None)
+    arguments = {"logprobs": 1} if logprobs else {}
+    output = await final(**arguments, n=2)
+    options = StreamOptions(include_usage=logprobs)
+    streamed = chat_request(top_logprobs=request.top_logprobs, stream_options=options)
+    source = await generation(stream=True, **arguments)
+    name = "chat_completion_logprobs" if logprobs else "chat_completion"
+
+    reply = chat_completion(output, counted(output), ENVELOPE, request)
+    golden(f"{name}.json", msgspec.json.encode(reply))
+    golden(f"{name}.sse", await joined(chat_frames(source, TokenCount(3), ENVELOPE, streamed)))
+
+
+@pytest.mark.parametrize("logprobs", [False, True], ids=["plain", "logprobs"])
+async def test_completion(golden: Golden, logprobs: bool) -> None:
+    request = CompletionRequest(
+        prompt="abc",
+        logprobs=1 if logprobs else None,
+        stream_options=StreamOptions(include_usage=logprobs),
+    )
+    arguments = {"logprobs": 1} if logprobs else {}
+    output = await final(**arguments)
+    source = numbered(await generation(stream=True, **arguments))
+    name = "completion_logprobs" if logprobs else "completion"
+
+    reply = completion([output], counted(output), ENVELOPE, request)
+    golden(f"{name}.json", msgspec.json.encode(reply))
+    golden(f"{name}.sse", await joined(completion_frames(source, TokenCount(3), ENVELOPE, request)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModelNotFound("No.", param="model"), PromptTooLong("Long."), Overloaded("Full.")],
+    ids=lambda error: str(error.code),
+)
+def test_errors_in_both_dialects(golden: Golden, error: Any) -> None:
+    for dialect, path in (("native", "/chat"), ("openai", "/v1/chat/completions")):
+        status, body = encode_error(error, path)
+        golden(f"error_{error.code}_{dialect}_{status}.json", body)
