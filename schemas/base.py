@@ -6,9 +6,7 @@ msgspec does not inherit `kw_only`, so every struct repeats it.
 import msgspec
 
 
-class RequestStruct(
-    msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
+class RequestStruct(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A request body or a part of one.
 
     An unknown field is refused by name: a misspelt parameter that silently has no effect is the

@@ -190,7 +190,9 @@ def translate(error: Exception) -> ServerError:
         case GracefulHTTPError():
             return Overloaded("The engine's queue is full.")
         case VLLMClientError():
-            return InvalidRequest(f"{str(error).rstrip('.')}.", param=getattr(error, "parameter", None))
+            return InvalidRequest(
+                f"{str(error).rstrip('.')}.", param=getattr(error, "parameter", None)
+            )
         case _:
             logger.error("generation failed", exc_info=error)
             return GenerationFailed("The generation failed.")

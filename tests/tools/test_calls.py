@@ -63,7 +63,9 @@ def test_call_is_held_to_the_templates_form(template: str | None, before: str, a
     weather = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
     assert pattern.fullmatch(before + weather + after)
     assert pattern.fullmatch(before + '{"name": "get_time", "arguments": {}}' + after)
-    assert not pattern.fullmatch(before + '{"name": "get_time", "arguments": {"city": "a"}}' + after)
+    assert not pattern.fullmatch(
+        before + '{"name": "get_time", "arguments": {"city": "a"}}' + after
+    )
     assert not pattern.fullmatch(before + '{"name": "other", "arguments": {}}' + after)
 
 
