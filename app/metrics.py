@@ -8,7 +8,6 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.registry import Collector
 
 from app.record import RequestRecord
 
@@ -44,10 +43,6 @@ class Metrics:
         self.in_flight = Gauge(
             "slipstream_http_requests_in_flight", "Requests being worked on.", registry=registry
         )
-
-    def add(self, collector: Collector) -> None:
-        """Register a collector of somebody else's, such as the engine's device."""
-        self.registry.register(collector)
 
     def observe_request(self, record: RequestRecord, route: str) -> None:
         """Count one finished request."""

@@ -3,6 +3,7 @@
 import asyncio
 import warnings
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -58,6 +59,13 @@ async def real_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
                 await asyncio.sleep(0.2)
         assert live.server.app.engine.status == "ready"
         yield live
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not Path("/dev/nvidiactl").exists():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="this machine has no NVIDIA GPU"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,42 @@
+"""GPU memory and load, read from NVIDIA's management library when metrics are scraped."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+LABELS = ("gpu", "name")
+
+
+class GPUCollector(Collector):
+    """Every GPU of this machine; `nvml` is the module `pynvml`, already initialised."""
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+
+    def collect(self) -> Iterator[Metric]:
+        nvml = self._nvml
+        used = GaugeMetricFamily(
+            "slipstream_gpu_memory_used_bytes", "GPU memory in use.", None, LABELS
+        )
+        total = GaugeMetricFamily("slipstream_gpu_memory_bytes", "GPU memory.", None, LABELS)
+        load = GaugeMetricFamily(
+            "slipstream_gpu_utilization_ratio", "Share of time a kernel was running.", None, LABELS
+        )
+        for index in range(nvml.nvmlDeviceGetCount()):
+            device = nvml.nvmlDeviceGetHandleByIndex(index)
+            labels = (str(index), nvml.nvmlDeviceGetName(device))
+            memory = nvml.nvmlDeviceGetMemoryInfo(device)
+            used.add_metric(labels, memory.used)
+            total.add_metric(labels, memory.total)
+            load.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
+        yield from (used, total, load)
+
+
+def nvidia_gpus() -> GPUCollector:
+    """The GPUs of this machine; the package comes with the CUDA build of vLLM."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    return GPUCollector(pynvml)
