@@ -49,7 +49,8 @@ demo: setup
 
 # Build the container image: just image cpu
 image target="cuda":
-    podman build --target {{target}} -t slipstream:{{target}} -f Containerfile .
+    podman build --format docker --target {{target}} -t slipstream:{{target}} \
+        {{ if UV_FIND_LINKS != "" { "--build-arg PIP_FIND_LINKS=" + UV_FIND_LINKS + " -v " + UV_FIND_LINKS + ":" + UV_FIND_LINKS + ":ro" } else { "" } }} .
 
 # Resolve the locked versions anew
 lock:

@@ -1,16 +1,19 @@
 """`python -m app`: settings to a running server."""
 
 import os
+import signal
 import sys
 
 from app.configuration import ConfigurationError, load_settings
-from app.console import Console
+from app.console import Console, silenced
 from app.engine.environment import prepare_environment
 from app.settings import Settings
 
 
 def main() -> int:
     """Run the server; returns the exit status: 0 drained, 2 wrong settings, 70 engine failed."""
+    # Until uvicorn takes over: as PID 1 of a container a process without a handler ignores it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = load_settings(sys.argv[1:], os.environ, known_engine_arguments)
     except ConfigurationError as error:
@@ -21,9 +24,10 @@ def main() -> int:
 
 
 def known_engine_arguments() -> frozenset[str]:
-    from app.engine.arguments import known_arguments
+    with silenced():
+        from app.engine.arguments import known_arguments
 
-    return known_arguments()
+        return known_arguments()
 
 
 def run(settings: Settings) -> int:
