@@ -110,6 +110,21 @@ async def test_sigterm_finishes_streams_refuses_new_work_and_ends_with_0(running
     assert (line["route"], line["status"], line["completion_tokens"]) == ("/generate", 200, 1500)
 
 
+@pytest.mark.engine
+async def test_sigterm_while_loading_ends_it_with_0(tmp_path: Path) -> None:
+    process = await start(tmp_path)
+    assert process.stderr is not None
+    async with asyncio.timeout(START_SECONDS):
+        while b"listening" not in (line := await process.stderr.readline()):
+            assert line
+
+    process.send_signal(signal.SIGTERM)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+
+    assert process.returncode == 0, errors
+    assert b" is ready " not in errors
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import logging
+import multiprocessing
 import secrets
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -44,6 +45,7 @@ class VLLMEngine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._opening: asyncio.Task[AsyncLLMEngine] | None = None
         self._llm: AsyncLLMEngine | None = None
         self._adapters: dict[str, LoRARequest] = {}
         self._defaults: dict[str, Any] = {}
@@ -57,8 +59,9 @@ class VLLMEngine:
 
     async def start(self) -> None:
         """Load the model in a thread: it takes seconds to minutes, and probes want answers."""
+        self._opening = asyncio.create_task(asyncio.to_thread(self._open))
         try:
-            llm = await asyncio.to_thread(self._open)
+            llm = await asyncio.shield(self._opening)
             await self._load_adapters(llm)
             await llm.get_supported_tasks()
         except Exception as error:
@@ -149,8 +152,15 @@ class VLLMEngine:
             await self._llm.abort(running, internal=True)
 
     async def close(self) -> None:
-        if self._llm is not None:
-            await asyncio.to_thread(self._llm.shutdown, STOP_TIMEOUT_SECONDS)
+        """Stop the engine; one that is still loading loses its processes and fails."""
+        if self._opening is None:
+            return
+        while not self._opening.done():
+            for child in multiprocessing.active_children():
+                child.terminate()
+            await asyncio.wait([self._opening], timeout=0.2)
+        if not self._opening.exception():
+            await asyncio.to_thread(self._opening.result().shutdown, STOP_TIMEOUT_SECONDS)
 
 
 class VLLMGeneration:
