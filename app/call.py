@@ -1,6 +1,7 @@
 """One HTTP request's way to the engine and back, in the steps that all generating routes share."""
 
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -65,10 +66,7 @@ class Call:
     ) -> list[Output]:
         """Generate for all prompts at once; if one fails, none is left running."""
         merged = self.merge(prompts, fields, stream=False)
-        numbered = sorted(
-            await self.unless_disconnected(merged.collect()), key=lambda pair: pair[0]
-        )
-        outputs = [output for _, output in numbered]
+        outputs = await self.unless_disconnected(merged.collect())
         self.note_first_token(outputs[0])
         for output in outputs:
             self.tokens.add(output)
@@ -88,7 +86,7 @@ class Call:
     ) -> MergedGenerations:
         samplings = [self.sampling(prompt, fields, stream=stream) for prompt in prompts]
         pairs = zip(prompts, samplings, strict=True)
-        return MergedGenerations([self.submit(*pair) for pair in pairs])
+        return MergedGenerations([partial(self.submit, *pair) for pair in pairs])
 
     def sampling(
         self,

@@ -1,71 +1,57 @@
 """Several generations in, one sequence of their outputs out, in the order in which they come."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
 
 from app.engine.base import Generation, Output
+from app.primed import Primed
 
 Numbered = tuple[int, Output]
+Submit = Callable[[], Awaitable[Generation]]
 
 
-class MergedGenerations:
-    """Outputs of all generations, each with its generation's number; always close it.
+class MergedGenerations(Primed[Numbered]):
+    """Outputs of all generations, each with its generation's number.
 
-    On average one output of each waits, so a slow reader holds the engine's deltas back, where
-    vLLM merges them. The first failure ends the iteration with its exception.
+    On average one output of each may wait, so a slow reader holds the others back in the engine,
+    which merges them. The first failure ends the iteration with its exception.
     """
 
-    def __init__(self, submissions: Sequence[Coroutine[Any, Any, Generation]]) -> None:
-        self._queue: asyncio.Queue[Numbered | Exception | None] = asyncio.Queue(len(submissions))
+    def __init__(self, submissions: Sequence[Submit]) -> None:
+        super().__init__()
+        self._places = asyncio.Semaphore(len(submissions))
+        self._queue: asyncio.Queue[Numbered | asyncio.Task[None]] = asyncio.Queue()
         self._tasks = [asyncio.create_task(self._pump(*each)) for each in enumerate(submissions)]
+        for task in self._tasks:
+            task.add_done_callback(self._queue.put_nowait)
         self._running = len(self._tasks)
-        self._first: Numbered | None = None
 
-    async def wait_for_first(self) -> None:
-        """Wait until there is an output; closes itself if that fails."""
+    async def collect(self) -> list[Output]:
+        """The outputs to the end, in the order of their generations."""
         try:
-            self._first = await anext(self)
-        except BaseException:
-            await self.aclose()
-            raise
-
-    async def collect(self) -> list[Numbered]:
-        """All outputs to the end."""
-        try:
-            return [each async for each in self]
+            numbered = [each async for each in self]
         finally:
             await self.aclose()
+        return [output for _, output in sorted(numbered, key=lambda each: each[0])]
 
-    def __aiter__(self) -> "MergedGenerations":
-        return self
-
-    async def __anext__(self) -> Numbered:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
+    async def next(self) -> Numbered:
         while self._running:
             entry = await self._queue.get()
-            if isinstance(entry, Exception):
-                raise entry
-            if entry is not None:
+            if isinstance(entry, tuple):
+                self._places.release()
                 return entry
             self._running -= 1
+            entry.result()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Abort what is still running; a second call does nothing."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _pump(self, number: int, submission: Coroutine[Any, Any, Generation]) -> None:
-        try:
-            async with aclosing(await submission) as generation:
-                async for output in generation:
-                    await self._queue.put((number, output))
-        except Exception as error:  # noqa: BLE001 - raised again where the outputs are read
-            await self._queue.put(error)
-        else:
-            await self._queue.put(None)
+    async def _pump(self, number: int, submit: Submit) -> None:
+        async with aclosing(await submit()) as generation:
+            async for output in generation:
+                await self._places.acquire()
+                self._queue.put_nowait((number, output))

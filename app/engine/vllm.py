@@ -26,6 +26,7 @@ from app.engine.base import Limits, Sampling, Status
 from app.engine.devices import nvidia_gpus
 from app.engine.tokenizer import EngineTokenizer
 from app.errors import EngineDead, GenerationFailed, InvalidRequest, Overloaded, ServerError
+from app.primed import Primed
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -163,30 +164,16 @@ class VLLMEngine:
             await asyncio.to_thread(self._opening.result().shutdown, STOP_TIMEOUT_SECONDS)
 
 
-class VLLMGeneration:
-    """Outputs of one request, the first of which is waiting."""
+class VLLMGeneration(Primed[RequestOutput]):
+    """Outputs of one request."""
 
-    __slots__ = ("_first", "_outputs")
+    __slots__ = ("_outputs",)
 
     def __init__(self, outputs: AsyncGenerator[RequestOutput, None]) -> None:
+        super().__init__()
         self._outputs = outputs
-        self._first: RequestOutput | None = None
 
-    async def wait_for_first(self) -> None:
-        """Raises what `base.Engine.submit` raises; the request is then gone."""
-        try:
-            self._first = await anext(self)
-        except BaseException:
-            await self.aclose()
-            raise
-
-    def __aiter__(self) -> "VLLMGeneration":
-        return self
-
-    async def __anext__(self) -> RequestOutput:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
+    async def next(self) -> RequestOutput:
         try:
             output = await anext(self._outputs)
         except VLLM_ERRORS as error:
