@@ -39,7 +39,7 @@ async def test_hopeless_text_is_not_even_encoded(monkeypatch: pytest.MonkeyPatch
     engine = FakeEngine(Limits(10, 256, 4))
     monkeypatch.setattr(engine.tokenizer, "encode", None)
 
-    with pytest.raises(PromptTooLong, match="41 characters; .* 10 tokens holds at most 40"):
+    with pytest.raises(PromptTooLong, match=r"41 characters; .* 10 tokens holds at most 40"):
         await render_text(engine, "a" * 41)
 
 
@@ -47,7 +47,7 @@ def test_a_prompt_must_leave_room_for_one_token() -> None:
     limits = Limits(3, 256, 1)
 
     assert check_length([1, 2], limits) == [1, 2]
-    with pytest.raises(PromptTooLong, match="3 tokens; .* holds 3"):
+    with pytest.raises(PromptTooLong, match=r"3 tokens; .* holds 3"):
         check_length([1, 2, 3], limits)
-    with pytest.raises(InvalidRequest, match="empty"):
+    with pytest.raises(InvalidRequest, match=r"empty"):
         check_length([], limits)
