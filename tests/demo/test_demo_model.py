@@ -48,10 +48,7 @@ def test_the_weights_fit_into_a_package() -> None:
     weights = DEMO_MODEL_PATH / "model.safetensors"
     assert weights.stat().st_size <= 6_000_000
     assert sum(parameter.numel() for parameter in model().parameters()) <= 3_000_000
-    with safe_open(weights, framework="pt") as tensors:
-        assert {tensors.get_tensor(name).dtype for name in tensors.offset_keys()} == {
-            torch.bfloat16
-        }
+    assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
 
 
 def test_the_shape_suits_the_engine_on_a_cpu() -> None:
