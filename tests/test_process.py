@@ -52,7 +52,8 @@ class Running:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     folder = tmp_path_factory.mktemp("logs")
-    running = Running(await start(folder, "--quantization", "int8"), folder)
+    options = ("--quantization", "int8", "--drain-seconds", "300")
+    running = Running(await start(folder, *options), folder)
     try:
         await running.wait_until_ready()
         yield running
