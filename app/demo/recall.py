@@ -3,14 +3,16 @@
 Used at the end of training and by the tests. Knows nothing of how the model was trained.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from app.demo.corpus import Conversation, Corpus, Passage
 from app.demo.tokenizer import END_OF_TEXT
+
+_BATCH_SIZE: Final = 32
 
 
 class Lesson(NamedTuple):
@@ -42,18 +44,28 @@ def all_lessons(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> list[Less
     return chats + [raw_lesson(passage) for passage in corpus.passages]
 
 
-@torch.inference_mode()
 def forgotten(
     lessons: Sequence[Lesson], model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
 ) -> list[Lesson]:
-    """The lessons whose greedy answer differs from the written one."""
-    return [lesson for lesson in lessons if not _knows(lesson, model, tokenizer)]
+    """The lessons whose greedy answer differs from the written one.
 
-
-def _knows(lesson: Lesson, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Greedy decoding writes the answer if each token is the likeliest after those before it:
-    one pass over the written text tells as much as writing it anew.
+    Greedy decoding writes an answer if each of its tokens is the likeliest after those before
+    it, so one pass over the written text tells as much as writing it anew.
     """
-    prompt, answer = (tokenizer.encode(text) for text in lesson)
-    logits = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
-    return bool(logits.argmax(dim=-1).tolist() == answer)
+    queue = sorted(lessons, key=lambda lesson: len(lesson.prompt + lesson.answer))
+    batches = [queue[i : i + _BATCH_SIZE] for i in range(0, len(queue), _BATCH_SIZE)]
+    return [lesson for batch in batches for lesson in _forgotten_of(batch, model, tokenizer)]
+
+
+def _forgotten_of(
+    batch: Sequence[Lesson], model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Lesson]:
+    texts = [lesson.prompt + lesson.answer for lesson in batch]
+    ids = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")["input_ids"]
+    with torch.inference_mode():
+        likeliest = model(input_ids=ids).logits.argmax(dim=-1)
+    for lesson, row, guesses in zip(batch, ids.tolist(), likeliest.tolist(), strict=True):
+        start = len(tokenizer.encode(lesson.prompt))
+        end = start + len(tokenizer.encode(lesson.answer))
+        if row[start:end] != guesses[start - 1 : end - 1]:
+            yield lesson
