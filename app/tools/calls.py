@@ -29,26 +29,60 @@ CALL = re.compile(
 )
 
 
+class OfferedTools:
+    """Tools of one request whose schemas can be guaranteed. Raises InvalidRequest if one cannot."""
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._schemas = {
+            tool.name: admit_schema(tool.parameters, f"tools[{number}].parameters")
+            for number, tool in enumerate(tools)
+        }
+        if len(self._schemas) < len(tools):
+            raise InvalidRequest("tools: two tools have the same name.", param="tools")
+
+    def constraint(self, chat_template: str | None) -> Constraint:
+        """Hold the whole reply to one call of one of the tools. Raises InvalidRequest."""
+        call = either(*(call_term(*each) for each in self._schemas.items()))
+        if chat_template is not None and HERMES_MARK in chat_template:
+            call = String(f"{HERMES_MARK}\n") + call + String("\n</tool_call>")
+        return Constraint(pattern_of(call, "tools"))
+
+    def reply(self, output: Output) -> FunctionReply:
+        """The call, verified. Raises InvalidRequest and GenerationFailed."""
+        completion = output.outputs[0]
+        if completion.finish_reason == "length":
+            raise InvalidRequest(
+                "max_new_tokens: the call was not complete when its tokens were used up.",
+                param="max_new_tokens",
+            )
+        name, arguments = parse_call(completion.text)
+        self.verify(name, arguments)
+        function = ToolFunction(name=name, arguments=arguments)
+        call = ToolCall(id=f"call_{secrets.token_hex(12)}", function=function)
+        return FunctionReply(content=arguments, tool_calls=[call])
+
+    def verify(self, name: str, arguments: str) -> None:
+        """What is promised is checked, not trusted. Raises GenerationFailed.
+
+        The schema is the gate's: it has no reference that a validator would follow elsewhere.
+        """
+        try:
+            jsonschema_rs.validate(self._schemas[name], msgspec.json.decode(arguments))
+        except (KeyError, msgspec.DecodeError, jsonschema_rs.ValidationError) as error:
+            raise GenerationFailed(
+                f"The call of {name} does not satisfy its schema.", code="tool_call_invalid"
+            ) from error
+
+
+def call_term(name: str, schema: dict[str, Any]) -> Term:
+    opening = f'{{"name": {json.dumps(name)}, "arguments": '
+    return String(opening) + JsonSchema(schema, WHITESPACE) + String("}")
+
+
 def constrain_schema(schema: dict[str, Any], param: str) -> Constraint:
     """Hold the whole reply to a schema. Raises InvalidRequest."""
-    return Constraint(pattern_of(JsonSchema(admit_schema(schema, param), WHITESPACE), param))
-
-
-def constrain_call(tools: Sequence[Tool], chat_template: str | None) -> Constraint:
-    """Hold the whole reply to one call of one of the tools. Raises InvalidRequest."""
-    names = [tool.name for tool in tools]
-    if len(set(names)) < len(names):
-        raise InvalidRequest("tools: two tools have the same name.", param="tools")
-    call = either(*map(call_term, range(len(tools)), tools))
-    if chat_template is not None and HERMES_MARK in chat_template:
-        call = String(f"{HERMES_MARK}\n") + call + String("\n</tool_call>")
-    return Constraint(pattern_of(call, "tools"))
-
-
-def call_term(number: int, tool: Tool) -> Term:
-    schema = admit_schema(tool.parameters, f"tools[{number}].parameters")
-    opening = f'{{"name": {json.dumps(tool.name)}, "arguments": '
-    return String(opening) + JsonSchema(schema, WHITESPACE) + String("}")
+    admitted = admit_schema(schema, param, at_start=True)
+    return Constraint(pattern_of(JsonSchema(admitted, WHITESPACE), param))
 
 
 def pattern_of(term: Term, param: str) -> str:
@@ -64,33 +98,8 @@ def pattern_of(term: Term, param: str) -> str:
     return pattern
 
 
-def function_reply(output: Output, tools: Sequence[Tool]) -> FunctionReply:
-    """The call, verified against its schema. Raises InvalidRequest and GenerationFailed."""
-    completion = output.outputs[0]
-    if completion.finish_reason == "length":
-        raise InvalidRequest(
-            "max_new_tokens: the call was not complete when its tokens were used up.",
-            param="max_new_tokens",
-        )
-    name, arguments = parse_call(completion.text)
-    verify(arguments, next(tool for tool in tools if tool.name == name))
-    function = ToolFunction(name=name, arguments=arguments)
-    call = ToolCall(id=f"call_{secrets.token_hex(12)}", function=function)
-    return FunctionReply(content=arguments, tool_calls=[call])
-
-
 def parse_call(text: str) -> tuple[str, str]:
     match = CALL.match(text)
     if match is None:
         raise GenerationFailed("The model's reply is not a tool call.", code="tool_call_invalid")
     return msgspec.json.decode(match["name"], type=str), match["arguments"]
-
-
-def verify(arguments: str, tool: Tool) -> None:
-    """What is promised is checked, not trusted. Raises GenerationFailed."""
-    try:
-        jsonschema_rs.validate(tool.parameters, msgspec.json.decode(arguments))
-    except (msgspec.DecodeError, jsonschema_rs.ValidationError) as error:
-        raise GenerationFailed(
-            f"The call of {tool.name} does not satisfy its schema.", code="tool_call_invalid"
-        ) from error

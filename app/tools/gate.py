@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from app.errors import InvalidRequest
+from app.tools.cost import BUDGET, FORMATS, cost
 
 MAX_NODES = 500
 MAX_DEPTH = 12
-MAX_OPTIONAL = 32
-MAX_ENUM_VALUES = 500
-MAX_COUNTED_CHARS = 256
-"""Sum of maxLength times maxItems around it: each costs about 22 ms and 2.3 MB to compile for a
-vocabulary of 130,000 tokens."""
+MAX_LENGTH = 1000
 
 ANNOTATIONS = frozenset(
     {
@@ -32,16 +29,22 @@ ENFORCED = {
     "boolean": frozenset[str](),
     "null": frozenset[str](),
 }
-FORMATS = frozenset({"date", "date-time", "uuid"})
 UNSAFE_IN_NAMES = frozenset('"\\')
 
 
-def admit_schema(schema: Mapping[str, Any], param: str) -> dict[str, Any]:
+def admit_schema(
+    schema: Mapping[str, Any], param: str, *, at_start: bool = False
+) -> dict[str, Any]:
     """The schema with references inlined and annotations dropped.
 
+    `at_start`: nothing stands before it in the pattern, which makes counted strings dear.
     Raises InvalidRequest with code `unsupported_schema` or `schema_too_complex`.
     """
-    return Gate(schema, param).admit(schema, "", 0, 1)
+    gate = Gate(schema, param)
+    admitted = gate.admit(schema, "", 0)
+    if cost(admitted, at_start=at_start) > BUDGET:
+        gate.too_complex("its optional properties, lengths and item counts multiply to too much")
+    return admitted
 
 
 class Gate:
@@ -51,22 +54,33 @@ class Gate:
         self.root = root
         self.param = param
         self.nodes = 0
-        self.counted_chars = 0
 
-    def admit(self, node: Any, pointer: str, depth: int, repeats: int) -> dict[str, Any]:
-        """One node; `repeats` is how often arrays around it can repeat it."""
-        self.nodes += 1
-        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
-            self.too_complex(f"more than {MAX_NODES} nodes or {MAX_DEPTH} levels")
+    def admit(self, node: Any, pointer: str, depth: int) -> dict[str, Any]:
+        """One node and all below it, in a form without references."""
+        self.count(1)
+        if depth > MAX_DEPTH:
+            self.too_complex(f"more than {MAX_DEPTH} levels")
         if not isinstance(node, Mapping):
             self.refuse(pointer, "a schema must be an object")
-        if "$ref" in node:
-            return self.admit(*self.resolve(node, pointer), depth + 1, repeats)
         bare = {key: value for key, value in node.items() if key not in ANNOTATIONS}
-        for keyword, admit in (("anyOf", self.any_of), ("enum", self.enum), ("const", self.const)):
+        for keyword, admit in (
+            ("$ref", self.reference),
+            ("anyOf", self.any_of),
+            ("enum", self.enum),
+            ("const", self.const),
+        ):
             if keyword in bare:
-                return admit(bare, pointer, depth, repeats)
-        return self.typed(bare, pointer, depth, repeats)
+                return admit(bare, pointer, depth)
+        return self.typed(bare, pointer, depth)
+
+    def count(self, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            self.too_complex(f"more than {MAX_NODES} parts")
+
+    def reference(self, node: dict[str, Any], pointer: str, depth: int) -> dict[str, Any]:
+        self.only(node, {"$ref"}, pointer)
+        return self.admit(*self.resolve(node, pointer), depth + 1)
 
     def resolve(self, node: Mapping[str, Any], pointer: str) -> tuple[Any, str]:
         reference = node["$ref"]
@@ -76,15 +90,13 @@ class Gate:
             self.refuse(f"{pointer}/$ref", f"{str(reference)[:64]!r} is not in #/$defs")
         return target[name], f"/{kind}/{name}"
 
-    def any_of(
-        self, node: dict[str, Any], pointer: str, depth: int, repeats: int
-    ) -> dict[str, Any]:
+    def any_of(self, node: dict[str, Any], pointer: str, depth: int) -> dict[str, Any]:
         self.only(node, {"anyOf"}, pointer)
         branches = node["anyOf"]
         if not isinstance(branches, list) or not branches:
             self.refuse(f"{pointer}/anyOf", "it must be a list of schemas")
         admitted = [
-            self.admit(branch, f"{pointer}/anyOf/{i}", depth + 1, repeats)
+            self.admit(branch, f"{pointer}/anyOf/{i}", depth + 1)
             for i, branch in enumerate(branches)
         ]
         return {"anyOf": admitted}
@@ -94,7 +106,7 @@ class Gate:
         values = node["enum"]
         if not isinstance(values, list) or not values:
             self.refuse(f"{pointer}/enum", "it must be a list of values")
-        self.nodes += len(values)
+        self.count(len(values))
         for value in values:
             self.scalar(value, node.get("type"), f"{pointer}/enum")
         return {"enum": values}
@@ -104,40 +116,36 @@ class Gate:
         self.scalar(node["const"], node.get("type"), f"{pointer}/const")
         return {"enum": [node["const"]]}
 
-    def typed(self, node: dict[str, Any], pointer: str, depth: int, repeats: int) -> dict[str, Any]:
+    def typed(self, node: dict[str, Any], pointer: str, depth: int) -> dict[str, Any]:
         kind = node.get("type", "object" if "properties" in node else None)
         if isinstance(kind, list):
+            self.count(len(kind))
             branches = [{**node, "type": each} for each in kind]
             kept = [{k: v for k, v in each.items() if self.applies(k, each)} for each in branches]
-            return self.any_of({"anyOf": kept}, pointer, depth, repeats)
+            return self.any_of({"anyOf": kept}, pointer, depth)
         if not isinstance(kind, str) or kind not in ENFORCED:
             self.refuse(f"{pointer}/type", f"it must be one of {', '.join(ENFORCED)}")
         self.only(node, ENFORCED[kind] | {"type"}, pointer)
         admit = {"object": self.object, "array": self.array, "string": self.string}.get(kind)
-        return admit(node, pointer, depth, repeats) if admit else {"type": kind}
+        return admit(node, pointer, depth) if admit else {"type": kind}
 
     def applies(self, keyword: str, node: dict[str, Any]) -> bool:
         """Whether a keyword beside a list of types is about this one of them."""
         about = [kind for kind, keywords in ENFORCED.items() if keyword in keywords]
         return not about or node["type"] in about
 
-    def object(
-        self, node: dict[str, Any], pointer: str, depth: int, repeats: int
-    ) -> dict[str, Any]:
+    def object(self, node: dict[str, Any], pointer: str, depth: int) -> dict[str, Any]:
         properties, required = node.get("properties", {}), node.get("required", [])
         if not isinstance(properties, Mapping) or not isinstance(required, list):
             self.refuse(pointer, "properties must be an object and required a list")
-        if "properties" not in node and not isinstance(node.get("additionalProperties"), bool):
+        if "properties" not in node:
             self.refuse(pointer, "an object needs its properties listed")
-        if len(properties) - len(required) > MAX_OPTIONAL:
-            self.too_complex(f"more than {MAX_OPTIONAL} optional properties at {pointer or '/'}")
-        for name in required:
-            if name not in properties:
-                self.refuse(f"{pointer}/required", f"{str(name)[:64]!r} is not among properties")
+        if not isinstance(node.get("additionalProperties", False), bool):
+            self.refuse(f"{pointer}/additionalProperties", "only true and false are enforced")
+        if not is_selection(required, properties):
+            self.refuse(f"{pointer}/required", "it must name each of some of the properties once")
         admitted = {
-            self.name(name, pointer): self.admit(
-                each, f"{pointer}/properties/{name}", depth + 1, repeats
-            )
+            self.name(name, pointer): self.admit(each, f"{pointer}/properties/{name}", depth + 1)
             for name, each in properties.items()
         }
         return {"type": "object", "properties": admitted, "required": required}
@@ -147,25 +155,21 @@ class Gate:
             self.refuse(f"{pointer}/properties", f"the name {name[:64]!r} needs escaping in JSON")
         return name
 
-    def array(self, node: dict[str, Any], pointer: str, depth: int, repeats: int) -> dict[str, Any]:
+    def array(self, node: dict[str, Any], pointer: str, depth: int) -> dict[str, Any]:
         if "items" not in node:
             self.refuse(pointer, "an array needs items")
         least, most = self.bounds(node, "minItems", "maxItems", pointer)
-        inside = repeats * (most or 1)
-        items = self.admit(node["items"], f"{pointer}/items", depth + 1, inside)
+        items = self.admit(node["items"], f"{pointer}/items", depth + 1)
         sizes = {"minItems": least, "maxItems": most}
         return {"type": "array", "items": items} | {k: v for k, v in sizes.items() if v is not None}
 
-    def string(self, node: dict[str, Any], pointer: str, _: int, repeats: int) -> dict[str, Any]:
+    def string(self, node: dict[str, Any], pointer: str, _: int) -> dict[str, Any]:
         if "format" in node:
             self.only(node, {"type", "format"}, pointer)
-            if node["format"] not in FORMATS:
+            if not isinstance(node["format"], str) or node["format"] not in FORMATS:
                 self.refuse(f"{pointer}/format", f"only {', '.join(sorted(FORMATS))} are enforced")
             return {"type": "string", "format": node["format"]}
         least, most = self.bounds(node, "minLength", "maxLength", pointer)
-        self.counted_chars += (most or least or 0) * repeats
-        if self.counted_chars > MAX_COUNTED_CHARS:
-            self.too_complex(f"maxLength times maxItems adds up to over {MAX_COUNTED_CHARS}")
         sizes = {"minLength": least, "maxLength": most}
         return {"type": "string"} | {k: v for k, v in sizes.items() if v is not None}
 
@@ -174,8 +178,8 @@ class Gate:
     ) -> tuple[int | None, int | None]:
         low, high = node.get(least), node.get(most)
         for keyword, value in ((least, low), (most, high)):
-            if value is not None and (type(value) is not int or not 0 <= value <= 1000):
-                self.refuse(f"{pointer}/{keyword}", "it must be an integer from 0 to 1000")
+            if value is not None and (type(value) is not int or not 0 <= value <= MAX_LENGTH):
+                self.refuse(f"{pointer}/{keyword}", f"it must be an integer from 0 to {MAX_LENGTH}")
         if low is not None and high is not None and low > high:
             self.refuse(f"{pointer}/{least}", f"it is larger than {most}")
         return low, high
@@ -206,6 +210,12 @@ class Gate:
             param=self.param,
             code="schema_too_complex",
         )
+
+
+def is_selection(names: list[Any], properties: Mapping[str, Any]) -> bool:
+    """Whether each name is a property's and none stands twice."""
+    known = all(isinstance(name, str) and name in properties for name in names)
+    return known and len(set(names)) == len(names)
 
 
 def is_of_kind(value: Any, kind: Any) -> bool:

@@ -6,7 +6,7 @@ import jsonschema_rs
 import pytest
 
 from app.errors import GenerationFailed, InvalidRequest
-from app.tools.calls import constrain_call, constrain_schema, function_reply
+from app.tools.calls import OfferedTools, constrain_schema
 from schemas.generate import Tool
 from tests.fake_engine import FakeCompletion, FakeOutput
 
@@ -58,7 +58,7 @@ def test_pattern_takes_what_the_schema_takes(
     [("<tool_call>", "<tool_call>\n", "\n</tool_call>"), ("plain", "", ""), (None, "", "")],
 )
 def test_call_is_held_to_the_templates_form(template: str | None, before: str, after: str) -> None:
-    pattern = re.compile(constrain_call([WEATHER, CLOCK], template).pattern)
+    pattern = re.compile(OfferedTools([WEATHER, CLOCK]).constraint(template).pattern)
 
     weather = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
     assert pattern.fullmatch(before + weather + after)
@@ -73,7 +73,7 @@ def test_schema_of_a_tool_is_refused_by_its_place() -> None:
     wrong = Tool(name="f", parameters={"type": "object", "minProperties": 1, "properties": {}})
 
     with pytest.raises(InvalidRequest, match=r"tools\[1\].parameters: .* at /minProperties"):
-        constrain_call([WEATHER, wrong], None)
+        OfferedTools([WEATHER, wrong])
 
 
 def output(text: str, finish_reason: str = "stop") -> FakeOutput:
@@ -81,7 +81,7 @@ def output(text: str, finish_reason: str = "stop") -> FakeOutput:
 
 
 def test_reply_carries_the_arguments_of_the_chosen_tool() -> None:
-    reply = function_reply(output('{"name": "get_time", "arguments": {}}'), [WEATHER, CLOCK])
+    reply = OfferedTools([WEATHER, CLOCK]).reply(output('{"name": "get_time", "arguments": {}}'))
 
     assert reply.content == "{}"
     assert reply.tool_calls[0].function.name == "get_time"
@@ -98,11 +98,11 @@ def test_reply_carries_the_arguments_of_the_chosen_tool() -> None:
 )
 def test_reply_that_breaks_the_promise_is_an_error(text: str) -> None:
     with pytest.raises(GenerationFailed) as error:
-        function_reply(output(text), [WEATHER])
+        OfferedTools([WEATHER]).reply(output(text))
 
     assert error.value.code == "tool_call_invalid"
 
 
 def test_cut_off_call_is_an_error() -> None:
     with pytest.raises(InvalidRequest, match="max_new_tokens"):
-        function_reply(output('{"name": "get_weather", "argu', "length"), [WEATHER])
+        OfferedTools([WEATHER]).reply(output('{"name": "get_weather", "argu', "length"))

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -70,6 +69,17 @@ def test_const_is_an_enum_of_one() -> None:
         ({"type": "object", "properties": {'a"b': {"type": "null"}}}, "/properties"),
         ({"type": "object", "properties": {"a\nb": {"type": "null"}}}, "/properties"),
         ({"type": "object", "properties": {}, "required": ["a"]}, "/required"),
+        ({"type": "object", "properties": {}, "required": [["a"]]}, "/required"),
+        (
+            {"type": "object", "properties": {"a": {"type": "null"}}, "required": ["a", "a"]},
+            "/required",
+        ),
+        (
+            {"type": "object", "properties": {}, "additionalProperties": "yes"},
+            "/additionalProperties",
+        ),
+        ({"type": "string", "format": []}, "/format"),
+        ({"$ref": "#/$defs/a", "maxLength": 3, "$defs": {"a": {"type": "string"}}}, "/maxLength"),
         ({"type": "object", "properties": {"a": {"$ref": "#/x"}}}, "/properties/a/$ref"),
         ({"type": "object", "properties": {"a": {"$ref": "http://x"}}}, "/properties/a/$ref"),
         ({"type": "string", "minLength": 3, "maxLength": 2}, "/minLength"),
@@ -89,22 +99,62 @@ def test_what_cannot_be_enforced_is_refused_with_its_place(
     assert error.value.param == "response_format"
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: nested(13),
-        lambda: {"enum": [str(i) for i in range(MAX_NODES + 1)], "anyOf": [{}] * 501},
-        lambda: {"anyOf": [{"type": "string"}] * (MAX_NODES + 1)},
-        lambda: {"type": "object", "properties": OPTIONAL},
-        lambda: {"type": "string", "maxLength": 257},
-        lambda: {"type": "array", "maxItems": 20, "items": {"type": "string", "maxLength": 50}},
-        lambda: {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
-    ],
-    ids=["deep", "many", "branches", "optional", "long", "long items", "endless"],
-)
-def test_what_costs_too_much_is_refused(make: Callable[[], dict[str, Any]]) -> None:
-    with pytest.raises(InvalidRequest) as error:
-        admit_schema(make(), "tools[0].parameters")
+def chain(optional: int, levels: int) -> dict[str, Any]:
+    """Optional properties at each level, one of which holds the next."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        leaves = {f"p{i}": {"type": "string"} for i in range(optional - 1)}
+        schema = {"type": "object", "properties": {**leaves, "next": schema}}
+    return schema
 
-    assert error.value.code in {"schema_too_complex", "unsupported_schema"}
+
+def array(items: dict[str, Any], **limits: int) -> dict[str, Any]:
+    return {"type": "array", "items": items, **limits}
+
+
+STRING: dict[str, Any] = {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        nested(13),
+        {"enum": [str(i) for i in range(MAX_NODES + 1)]},
+        {"enum": ["x" * 20_000]},
+        {"anyOf": [STRING] * (MAX_NODES + 1)},
+        {"type": ["string"] * (MAX_NODES + 1)},
+        {"type": "object", "properties": OPTIONAL},
+        {"type": "object", "properties": {"a": {"type": "string", "maxLength": 257}}},
+        {"type": "string", "maxLength": 12},
+        array({"type": "string", "maxLength": 50}, maxItems=20),
+        array({"type": "string", "maxLength": 200}, minItems=1000),
+        array(array({"type": "boolean"}, maxItems=1000), maxItems=1000),
+        array({"type": "string", "format": "date-time"}, maxItems=1000),
+        chain(4, 11),
+        chain(5, 11),
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+    ],
+    ids=lambda schema: str(schema)[:60],
+)
+def test_what_costs_too_much_is_refused_before_a_pattern_is_built(schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        admit_schema(schema, "tools[0].parameters", at_start=True)
+
+    assert error.value.code == "schema_too_complex"
     assert error.value.param == "tools[0].parameters"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {f"p{i}": STRING for i in range(20)}},
+        {"type": "object", "properties": {"a": {"type": "string", "maxLength": 200}}},
+        array({"type": "object", "properties": {"a": STRING, "b": STRING}, "required": ["a"]}),
+        array(STRING, maxItems=100),
+        {"enum": [f"choice {i}" for i in range(300)]},
+        chain(3, 3),
+    ],
+    ids=lambda schema: str(schema)[:60],
+)
+def test_what_people_write_is_within_the_budget(schema: dict[str, Any]) -> None:
+    assert admit_schema(schema, "s", at_start=True)

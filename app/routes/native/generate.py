@@ -10,7 +10,7 @@ from app.prompts import render_chat
 from app.replies.native import assistant_reply, delta_frames, generate_reply
 from app.routes.parameters import CallDependency, reply_of
 from app.sse import EventStream
-from app.tools.calls import constrain_call, function_reply
+from app.tools.calls import OfferedTools
 from schemas.generate import FunctionReply, FunctionRequest, GenerateReply, GenerateRequest
 from schemas.messages import Messages, UserMessage
 
@@ -42,7 +42,8 @@ async def create_function_call(
 ) -> ASGIResponse:
     """Call one of the tools; the arguments satisfy its schema."""
     call.choose_model(data.model)
-    constraint = constrain_call(data.tools, call.engine.tokenizer.chat_template)
+    tools = OfferedTools(data.tools)
+    constraint = tools.constraint(call.engine.tokenizer.chat_template)
     prompt = await render_chat(call.engine, data.messages, tools=data.tools)
     output = await call.complete(prompt, data, constraint)
-    return json_reply(function_reply(output, data.tools))
+    return json_reply(tools.reply(output))
