@@ -1,16 +1,16 @@
 """Messages or text in, token ids that fit the context out."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
 
-from app.engine.base import Engine, Limits, Tokenizer
+from app.engine.base import Engine, Limits
 from app.errors import InvalidRequest, PromptTooLong
 from schemas.generate import Tool
-from schemas.messages import ImagePart, Message, TextPart
+from schemas.messages import AssistantMessage, ImagePart, Message, TextPart
 
 T = TypeVar("T")
 
@@ -18,53 +18,95 @@ INLINE_CHARS = 2048
 """Up to here rendering and encoding take well under a millisecond, less than a thread hop costs
 when the loop is busy (5-70 ms measured); longer prompts must not hold the loop."""
 
+MESSAGE_CHARS = 64
+"""What a message costs beside its text, as characters."""
+
+MOST_CHARS_PER_TOKEN = 16
+"""No real text has more on average; a bound on the work, whatever the longest token is."""
+
 READY_FOR_REPLY = {"add_generation_prompt": True}
 
 threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prompts")
 
 
-async def render_chat(
-    engine: Engine,
-    messages: list[Message],
-    *,
-    tools: list[Tool] | None = None,
-    template_arguments: Mapping[str, Any] = READY_FOR_REPLY,
-) -> list[int]:
-    """The conversation through the model's chat template, by default ready for the next turn.
+class Prompt(msgspec.Struct, frozen=True):
+    """A prompt that is still to be rendered, and how many characters of work that is."""
 
-    Raises InvalidRequest and PromptTooLong.
-    """
-    turns = [turn(message) for message in messages]
-    offered = [function(tool) for tool in tools] if tools else None
-    chars = sum(len(each["content"]) for each in turns)
-    check_size(chars, engine.limits)
-
-    def render(tokenizer: Tokenizer) -> list[int]:
-        text = tokenizer.render(turns, offered, **(READY_FOR_REPLY | dict(template_arguments)))
-        return tokenizer.encode(text, add_special_tokens=False)
-
-    size = chars + len(str(offered))
-    return await run_sized(size, lambda: check_length(render(engine.tokenizer), engine.limits))
+    chars: int
+    render: Callable[[], list[int]]
 
 
-async def render_text(
-    engine: Engine, text: str, *, add_special_tokens: bool = True, param: str = "prompt"
-) -> list[int]:
-    """Text as it is, without a template. Raises InvalidRequest and PromptTooLong."""
-    check_size(len(text), engine.limits, param)
-
-    def encode() -> list[int]:
-        token_ids = engine.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        return check_length(token_ids, engine.limits, param)
-
-    return await run_sized(len(text), encode)
+async def rendered(prompt: Prompt) -> list[int]:
+    """Token ids that leave room for a reply. Raises InvalidRequest and PromptTooLong."""
+    return await run_sized(prompt.chars, prompt.render)
 
 
-async def run_sized(size: int, work: Callable[[], T]) -> T:
+async def all_rendered(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """The same for many at once, in one piece of work."""
+    chars = sum(prompt.chars for prompt in prompts)
+    return await run_sized(chars, lambda: [prompt.render() for prompt in prompts])
+
+
+async def run_sized(chars: int, work: Callable[[], T]) -> T:
     """Do small work here and large work in a thread."""
-    if size <= INLINE_CHARS:
+    if chars <= INLINE_CHARS:
         return work()
     return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def chat_prompt(
+    engine: Engine,
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[Tool] = (),
+    template_arguments: Mapping[str, Any] = READY_FOR_REPLY,
+) -> Prompt:
+    """A conversation for the model's chat template, by default ready for the next turn.
+
+    Raises PromptTooLong for what cannot fit; rendering raises InvalidRequest too.
+    """
+    chars = sum(map(size_of, messages)) + len(msgspec.json.encode(tools))
+    check_size(chars, engine.limits, "messages")
+
+    def render() -> list[int]:
+        turns = [turn(message) for message in messages]
+        offered = [function(tool) for tool in tools] or None
+        text = engine.tokenizer.render(turns, offered, **READY_FOR_REPLY | dict(template_arguments))
+        token_ids = engine.tokenizer.encode(text, add_special_tokens=False)
+        return check_length(token_ids, engine.limits, "messages")
+
+    return Prompt(chars + MESSAGE_CHARS * len(messages), render)
+
+
+def text_prompt(engine: Engine, text: str, *, add_special_tokens: bool = True) -> Prompt:
+    """Text as it is, without a template. Raises PromptTooLong for what cannot fit."""
+    check_size(len(text), engine.limits, "prompt")
+
+    def render() -> list[int]:
+        token_ids = engine.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return check_length(token_ids, engine.limits, "prompt")
+
+    return Prompt(len(text) + MESSAGE_CHARS, render)
+
+
+def size_of(message: Message) -> int:
+    """Characters of everything in a message that a template may write."""
+    content = message.content or ""
+    parts = [content] if isinstance(content, str) else map(text_of, content)
+    chars = sum(map(len, parts))
+    if isinstance(message, AssistantMessage):
+        chars += sum(len(call.function.arguments) for call in message.tool_calls or ())
+    return chars
+
+
+def text_of(part: TextPart | ImagePart) -> str:
+    """The text of a part. Raises InvalidRequest if it is a picture."""
+    if isinstance(part, ImagePart):
+        raise InvalidRequest(
+            "messages: image_url parts cannot be read; this server takes text only.",
+            param="messages",
+        )
+    return part.text
 
 
 def turn(message: Message) -> dict[str, Any]:
@@ -74,28 +116,17 @@ def turn(message: Message) -> dict[str, Any]:
         fields["role"] = "system"
     for call in fields.get("tool_calls", ()):
         call["function"]["arguments"] = parsed(call["function"]["arguments"])
-    return fields | {"content": plain_text(message)}
+    content = message.content or ""
+    text = content if isinstance(content, str) else "\n".join(map(text_of, content))
+    return fields | {"content": text}
 
 
 def parsed(arguments: str) -> Any:
     """A call's arguments as an object, which templates write as JSON themselves."""
     try:
         return msgspec.json.decode(arguments)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return arguments
-
-
-def plain_text(message: Message) -> str:
-    """The text of a message. Raises InvalidRequest if there is a picture in it."""
-    if message.content is None or isinstance(message.content, str):
-        return message.content or ""
-    parts = message.content
-    if any(isinstance(part, ImagePart) for part in parts):
-        raise InvalidRequest(
-            "messages: this model reads text only; image_url parts need a vision model.",
-            param="messages",
-        )
-    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
 def function(tool: Tool) -> dict[str, Any]:
@@ -103,9 +134,9 @@ def function(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": msgspec.to_builtins(tool)}
 
 
-def check_size(chars: int, limits: Limits, param: str = "messages") -> None:
+def check_size(chars: int, limits: Limits, param: str) -> None:
     """Refuse what cannot fit whatever its tokens are, before time is spent on them."""
-    most = limits.max_model_len * limits.max_token_chars
+    most = limits.max_model_len * min(limits.max_token_chars, MOST_CHARS_PER_TOKEN)
     if chars > most:
         raise PromptTooLong(
             f"The prompt has {chars} characters; this model's context of "
@@ -114,7 +145,7 @@ def check_size(chars: int, limits: Limits, param: str = "messages") -> None:
         )
 
 
-def check_length(token_ids: list[int], limits: Limits, param: str = "messages") -> list[int]:
+def check_length(token_ids: list[int], limits: Limits, param: str) -> list[int]:
     """The token ids, if they leave room for a reply. Raises InvalidRequest and PromptTooLong."""
     if not token_ids:
         raise InvalidRequest(f"{param}: the prompt is empty.", param=param)

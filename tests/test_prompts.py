@@ -2,7 +2,7 @@ import pytest
 
 from app.engine.base import Limits
 from app.errors import InvalidRequest, PromptTooLong
-from app.prompts import INLINE_CHARS, check_length, render_text, turn
+from app.prompts import INLINE_CHARS, chat_prompt, check_length, rendered, text_prompt, turn
 from schemas.messages import AssistantMessage, CalledFunction, EarlierToolCall, UserMessage
 from tests.fake_engine import FakeEngine
 
@@ -32,22 +32,38 @@ def test_absent_fields_are_absent_for_the_template() -> None:
 async def test_text_is_encoded_alike_wherever_the_work_is_done(length: int) -> None:
     engine = FakeEngine(Limits(10**6, 256, 1))
 
-    assert await render_text(engine, "a" * length) == [97] * length
+    assert await rendered(text_prompt(engine, "a" * length)) == [97] * length
 
 
-async def test_hopeless_text_is_not_even_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hopeless_text_is_not_even_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine(Limits(10, 256, 4))
     monkeypatch.setattr(engine.tokenizer, "encode", None)
 
     with pytest.raises(PromptTooLong, match=r"41 characters; .* 10 tokens holds at most 40"):
-        await render_text(engine, "a" * 41)
+        text_prompt(engine, "a" * 41)
 
 
 def test_a_prompt_must_leave_room_for_one_token() -> None:
     limits = Limits(3, 256, 1)
 
-    assert check_length([1, 2], limits) == [1, 2]
+    assert check_length([1, 2], limits, "prompt") == [1, 2]
     with pytest.raises(PromptTooLong, match=r"3 tokens; .* holds 3"):
-        check_length([1, 2, 3], limits)
+        check_length([1, 2, 3], limits, "prompt")
     with pytest.raises(InvalidRequest, match=r"empty"):
-        check_length([], limits)
+        check_length([], limits, "prompt")
+
+
+def test_arguments_of_earlier_calls_count_too() -> None:
+    engine = FakeEngine(Limits(10, 256, 4))
+
+    with pytest.raises(PromptTooLong):
+        chat_prompt(engine, [AssistantMessage(tool_calls=[call("1" * 41)])])
+
+
+def test_deep_arguments_stay_text() -> None:
+    deep = "[" * 100_000
+
+    assert turn(AssistantMessage(tool_calls=[call(deep)]))["tool_calls"][0]["function"] == {
+        "name": "f",
+        "arguments": deep,
+    }

@@ -24,8 +24,9 @@ class EngineTokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         if self._rust is not None:
-            ids: list[int] = self._rust.encode(text, add_special_tokens=add_special_tokens).ids
-            return ids
+            # The batch call lets go of the GIL, so a long text in a thread stops nobody.
+            (encoded,) = self._rust.encode_batch([text], add_special_tokens=add_special_tokens)
+            return list(encoded.ids)
         with self._lock:
             return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
 

@@ -6,7 +6,7 @@ from litestar.response.base import ASGIResponse
 
 from app.call import json_reply
 from app.errors import InvalidRequest
-from app.prompts import render_chat
+from app.prompts import chat_prompt, rendered
 from app.replies.native import assistant_reply, delta_frames, generate_reply
 from app.routes.parameters import CallDependency, reply_of
 from app.sse import EventStream
@@ -19,7 +19,7 @@ from schemas.messages import Messages, UserMessage
 async def create_generation(data: JSONBody[GenerateRequest], call: CallDependency) -> ASGIResponse:
     """Generate from a `prompt`, or the next turn of `messages`."""
     model = call.choose_model(data.model)
-    prompt = await render_chat(call.engine, messages_of(data))
+    prompt = await rendered(chat_prompt(call.engine, messages_of(data)))
     if data.stream:
         generation = await call.stream(prompt, data)
         return EventStream(delta_frames(generation, call.tokens, model), generation)
@@ -44,6 +44,6 @@ async def create_function_call(
     call.choose_model(data.model)
     tools = OfferedTools(data.tools)
     constraint = tools.constraint(call.engine.tokenizer.chat_template)
-    prompt = await render_chat(call.engine, data.messages, tools=data.tools)
+    prompt = await rendered(chat_prompt(call.engine, data.messages, tools=data.tools))
     output = await call.complete(prompt, data, constraint)
     return json_reply(tools.reply(output))

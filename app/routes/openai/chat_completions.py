@@ -7,7 +7,7 @@ from litestar.response.base import ASGIResponse
 from app.call import json_reply
 from app.engine.base import Constraint
 from app.errors import InvalidRequest
-from app.prompts import render_chat
+from app.prompts import chat_prompt, rendered
 from app.replies.chat_completions import chat_completion, chat_frames
 from app.replies.envelope import new_envelope
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
@@ -34,7 +34,8 @@ async def create_chat_completion(
     envelope = new_envelope("chatcmpl", call.choose_model(data.model))
     template, headers = template_arguments(data, call.engine.tokenizer.chat_template)
     constraint = constraint_of(data.response_format)
-    prompt = await render_chat(call.engine, data.messages, template_arguments=template)
+    turns = chat_prompt(call.engine, data.messages, template_arguments=template)
+    prompt = await rendered(turns)
     if data.stream:
         generation = await call.stream(prompt, data, constraint)
         frames = chat_frames(generation, call.tokens, envelope, data)

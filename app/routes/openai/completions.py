@@ -8,15 +8,13 @@ from litestar.response.base import ASGIResponse
 
 from app.call import Call, json_reply
 from app.errors import InvalidRequest
-from app.prompts import check_length, render_text
+from app.prompts import Prompt, all_rendered, check_length, text_prompt
 from app.replies.completions import completion, completion_frames
 from app.replies.envelope import new_envelope
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
 from app.routes.parameters import CallDependency, reply_of
 from app.sse import EventStream
 from schemas.completions import Completion, CompletionRequest
-
-Prompt = str | list[int]
 
 
 @post("/completions", status_code=200, responses=reply_of(Completion))
@@ -26,7 +24,7 @@ async def create_completion(
     """OpenAI's text completion: each prompt continued as it stands."""
     refuse_unsupported(data)
     envelope = new_envelope("cmpl", call.choose_model(data.model))
-    prompts = [await render(call, prompt) for prompt in prompts_of(data, call)]
+    prompts = await all_rendered([prompt_of(call, given) for given in prompts_of(data, call)])
     headers = ignored_headers(data)
     if data.stream:
         merged = await call.stream_all(prompts, data, deltas=True)
@@ -36,18 +34,19 @@ async def create_completion(
     return json_reply(completion(outputs, call.tokens, envelope, data), headers)
 
 
-async def render(call: Call, prompt: Prompt) -> list[int]:
-    if isinstance(prompt, str):
-        return await render_text(call.engine, prompt)
+def prompt_of(call: Call, given: str | list[int]) -> Prompt:
+    """Raises InvalidRequest and PromptTooLong."""
+    if isinstance(given, str):
+        return text_prompt(call.engine, given)
     vocabulary_size = call.engine.limits.vocabulary_size
-    if max(prompt) >= vocabulary_size or min(prompt) < 0:
+    if max(given) >= vocabulary_size or min(given) < 0:
         raise InvalidRequest(
             f"prompt: token ids must be from 0 to {vocabulary_size - 1}.", param="prompt"
         )
-    return check_length(prompt, call.engine.limits, "prompt")
+    return Prompt(0, lambda: check_length(given, call.engine.limits, "prompt"))
 
 
-def prompts_of(data: JSONBody[CompletionRequest], call: Call) -> list[Prompt]:
+def prompts_of(data: JSONBody[CompletionRequest], call: Call) -> list[str | list[int]]:
     """The prompts, of which a list of numbers is only one. Raises InvalidRequest."""
     if isinstance(data.prompt, str):
         return [data.prompt]
@@ -59,4 +58,4 @@ def prompts_of(data: JSONBody[CompletionRequest], call: Call) -> list[Prompt]:
         raise InvalidRequest(
             f"prompt: expected one kind of prompt and at most {most} of them.", param="prompt"
         )
-    return cast(list[Prompt], data.prompt)
+    return cast(list[str | list[int]], data.prompt)

@@ -3,11 +3,11 @@
 from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from app.call import json_reply
 from app.errors import InvalidRequest
-from app.prompts import render_chat, render_text
+from app.prompts import chat_prompt, rendered, run_sized, text_prompt
 from app.routes.parameters import CallDependency, reply_of
 from schemas.tokens import DetokenizeReply, DetokenizeRequest, TokenizeReply, TokenizeRequest
 
@@ -18,7 +18,9 @@ async def tokenize(data: JSONBody[TokenizeRequest], call: CallDependency) -> ASG
     call.choose_model(data.model)
     tokens = await tokens_of(data, call)
     tokenizer = call.engine.tokenizer
-    strings = [tokenizer.decode([each]) for each in tokens] if data.return_token_strs else UNSET
+    strings: list[str] | UnsetType = UNSET
+    if data.return_token_strs:
+        strings = await run_sized(len(tokens), lambda: [tokenizer.decode([t]) for t in tokens])
     limit = call.engine.limits.max_model_len
     return json_reply(
         TokenizeReply(count=len(tokens), max_model_len=limit, tokens=tokens, token_strs=strings)
@@ -30,9 +32,9 @@ async def tokens_of(data: JSONBody[TokenizeRequest], call: CallDependency) -> li
         raise InvalidRequest("Send exactly one of prompt and messages.", param="prompt")
     if data.messages is not None:
         arguments = {"add_generation_prompt": data.add_generation_prompt}
-        return await render_chat(call.engine, data.messages, template_arguments=arguments)
+        return await rendered(chat_prompt(call.engine, data.messages, template_arguments=arguments))
     special = data.add_special_tokens
-    return await render_text(call.engine, data.prompt or "", add_special_tokens=special)
+    return await rendered(text_prompt(call.engine, data.prompt or "", add_special_tokens=special))
 
 
 @post("/detokenize", status_code=200, responses=reply_of(DetokenizeReply))
@@ -42,4 +44,6 @@ async def detokenize(data: JSONBody[DetokenizeRequest], call: CallDependency) ->
     size = call.engine.limits.vocabulary_size
     if any(token >= size for token in data.tokens):
         raise InvalidRequest(f"tokens: ids must be from 0 to {size - 1}.", param="tokens")
-    return json_reply(DetokenizeReply(prompt=call.engine.tokenizer.decode(data.tokens)))
+    tokenizer = call.engine.tokenizer
+    text = await run_sized(len(data.tokens), lambda: tokenizer.decode(data.tokens))
+    return json_reply(DetokenizeReply(prompt=text))
