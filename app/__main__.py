@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 from app.configuration import ConfigurationError, load_settings
-from app.console import Console, silenced
+from app.console import Console
 from app.engine.environment import prepare_environment
 from app.settings import Settings
+
+LIST_ARGUMENTS = "from app.engine.arguments import known_arguments as k; print(*k())"
 
 
 def main() -> int:
@@ -24,10 +27,13 @@ def main() -> int:
 
 
 def known_engine_arguments() -> frozenset[str]:
-    with silenced():
-        from app.engine.arguments import known_arguments
+    """vLLM's argument names, from another process: importing it here would be too early.
 
-        return known_arguments()
+    Its environment variables are not set yet, and some are read when it is imported.
+    """
+    command = (sys.executable, "-c", LIST_ARGUMENTS)
+    listed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return frozenset(listed.stdout.decode().split())
 
 
 def run(settings: Settings) -> int:

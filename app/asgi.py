@@ -46,7 +46,7 @@ def create_app(settings: Settings, engine: Engine) -> Application:
             "models": ServedModels(
                 settings.served_name,
                 settings.model_path,
-                settings.model_aliases,
+                (*settings.model_aliases, settings.model),
                 settings.adapters,
             ),
             "key_ring": KeyRing(settings.api_keys),

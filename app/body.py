@@ -7,11 +7,12 @@ from typing import Any, NoReturn
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.exceptions import InternalServerException
 
-from app.errors import InvalidRequest, UnsupportedMedia
+from app.errors import ClientDisconnected, InvalidRequest, UnsupportedMedia
 
-PATH_IN_MESSAGE = re.compile(r"^(?P<reason>.*) - at `\$(?P<path>.*)`$", re.DOTALL)
-UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
+PATH_IN_MESSAGE = re.compile(r"^(?P<reason>.*) - at (?:`key` in )?`\$(?P<path>.*)`$", re.DOTALL)
+FIELD_IN_REASON = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
 
 
 class JSONRequest(Request[Any, Any, State]):
@@ -20,6 +21,16 @@ class JSONRequest(Request[Any, Any, State]):
     Litestar decodes to dicts and converts those; here the struct that comes out of msgspec is
     handed through its conversion untouched, and errors name the field they are about.
     """
+
+    async def body(self) -> bytes:
+        """The bytes of the body. Raises InvalidRequest for none, and ClientDisconnected."""
+        try:
+            body = await super().body()
+        except InternalServerException as error:
+            raise ClientDisconnected("The client left before its request was complete.") from error
+        if not body:
+            raise InvalidRequest("The body is empty; a JSON object is expected.")
+        return body
 
     async def json(self) -> Any:
         """The body as the handler's struct.
@@ -59,8 +70,8 @@ def refuse_field(message: str) -> NoReturn:
     """Turn msgspec's message into one that begins with the field's name."""
     match = PATH_IN_MESSAGE.match(message)
     reason, path = (match["reason"], match["path"].lstrip(".")) if match else (message, "")
-    unknown = UNKNOWN_FIELD.search(reason)
-    param = ".".join(filter(None, (path, unknown["name"] if unknown else "")))
+    named = FIELD_IN_REASON.search(reason)
+    param = ".".join(filter(None, (path, named["name"] if named else "")))
     raise InvalidRequest(f"{path}: {reason}." if path else f"{reason}.", param=param or None)
 
 

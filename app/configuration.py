@@ -8,7 +8,7 @@ import difflib
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -25,7 +25,7 @@ SEED_NAMES = {
 """Environment variables of the server whose clients we took over; ours win over them."""
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
-FIRST = "engine_arguments"
+ENGINE_ARGUMENTS = "engine_arguments"
 
 KnownArguments = Callable[[], frozenset[str]]
 
@@ -50,9 +50,16 @@ def load_settings(
     return check(msgspec.structs.replace(settings, api_keys=read_keys(settings)))
 
 
+class Options(argparse.ArgumentParser):
+    """A parser whose errors are ours: one sentence and no usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"The command line is wrong: {message}.")
+
+
 def parser() -> argparse.ArgumentParser:
     """One option a setting, with its meaning and default as help."""
-    options = argparse.ArgumentParser(
+    options = Options(
         prog="python -m app",
         description="Serve a language model over HTTP.",
         epilog="Any other engine argument of vLLM is taken too, for instance --max-num-seqs 64. "
@@ -61,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--config", metavar="FILE", help="TOML file with settings")
     for name, field in FIELDS.items():
-        if name != FIRST:
+        if name != ENGINE_ARGUMENTS:
             add_option(options, name, field)
     return options
 
@@ -79,16 +86,16 @@ def add_option(
 
 def describe(field: msgspec.structs.FieldInfo) -> str:
     """The meaning of a setting, with its range or choices."""
-    info = msgspec.inspect.type_info(field.type)
-    text, limits = "", ""
-    if isinstance(info, msgspec.inspect.Metadata):
-        text = (info.extra_json_schema or {}).get("description", "")
-        info = info.type
-    if isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
-        limits = f" Range: {info.ge} to {info.le}."
-    if isinstance(info, msgspec.inspect.LiteralType):
-        limits = f" One of: {', '.join(map(str, info.values))}."
-    return text + limits
+    kind = msgspec.inspect.type_info(field.type)
+    text = ""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        text = (kind.extra_json_schema or {}).get("description", "")
+        kind = kind.type
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        return f"{text} Range: {kind.ge} to {kind.le}."
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return f"{text} One of: {', '.join(map(str, kind.values))}."
+    return text
 
 
 def show(default: Any) -> str:
@@ -137,12 +144,13 @@ def split_arguments(merged: dict[str, Any], known: KnownArguments) -> dict[str, 
     """Move what is vLLM's into `engine_arguments`; refuse what is nobody's."""
     ours = {name: parse_value(name, value) for name, value in merged.items() if name in FIELDS}
     theirs = {name: value for name, value in merged.items() if name not in FIELDS}
+    theirs |= ours.pop(ENGINE_ARGUMENTS, {})
     if theirs:
         names = known()
         for name in theirs:
             if name not in names:
                 refuse_name(name, [*FIELDS, *names])
-        ours[FIRST] = {name: parse_json(value) for name, value in theirs.items()}
+        ours[ENGINE_ARGUMENTS] = {name: parse_json(value) for name, value in theirs.items()}
     return ours
 
 
@@ -156,7 +164,10 @@ def parse_value(name: str, value: Any) -> Any:
     """Lists and tables are written with commas outside TOML."""
     default = FIELDS[name].default
     if isinstance(value, str) and isinstance(default, tuple):
-        return [each.strip() for each in value.split(",") if each.strip()]
+        values = [each.strip() for each in value.split(",") if each.strip()]
+        if not values:
+            raise ConfigurationError(f"The setting {name!r} is wrong: the list is empty.")
+        return values
     if isinstance(value, str) and name == "adapters":
         pairs = (each.partition("=") for each in value.split(",") if each.strip())
         return {key.strip(): path.strip() for key, _, path in pairs}
@@ -191,16 +202,23 @@ def read_keys(settings: Settings) -> tuple[str, ...]:
         lines = Path(settings.api_key_file).read_text().splitlines()
     except OSError as error:
         raise ConfigurationError(f"The key file cannot be read: {error}.") from error
-    return (*settings.api_keys, *(line.strip() for line in lines if line.strip()))
+    keys = tuple(line.strip() for line in lines if line.strip())
+    if not keys:
+        raise ConfigurationError(f"The key file {settings.api_key_file} holds no key.")
+    return (*settings.api_keys, *keys)
 
 
 def check(settings: Settings) -> Settings:
-    """What no single setting can say of itself."""
+    """What no single setting can say of itself. Raises ConfigurationError."""
+    if settings.model_type == "VL" or settings.mmproj_path:
+        raise ConfigurationError(
+            "Pictures cannot be read yet: 'model_type' must be LLM and 'mmproj_path' empty."
+        )
+    if not all(key.isascii() and key.isprintable() for key in settings.api_keys):
+        raise ConfigurationError("Keys go into a header: they must be printable ASCII.")
     if settings.is_exposed and not settings.api_keys and not settings.trusted_network:
         raise ConfigurationError(
             f"Listening on {settings.host} without a key lets anyone use this server: set "
             "LLM_API_KEYS, or LLM_TRUSTED_NETWORK=true if the network itself keeps others out."
         )
-    if settings.mmproj_path and settings.model_type != "VL":
-        raise ConfigurationError("The setting 'mmproj_path' needs 'model_type' to be VL.")
     return settings

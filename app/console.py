@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -66,21 +64,6 @@ class Console:
             return
         for number, saved in enumerate(self._saved, start=1):
             os.dup2(saved, number)
-
-
-@contextmanager
-def silenced() -> Iterator[None]:
-    """Drop what is printed meanwhile, by libraries that talk when they are imported."""
-    saved = os.dup(1), os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        for number in (1, 2):
-            os.dup2(nowhere.fileno(), number)
-    try:
-        yield
-    finally:
-        for number, copy in enumerate(saved, start=1):
-            os.dup2(copy, number)
-            os.close(copy)
 
 
 def writable(path: str) -> Path | None:

@@ -146,11 +146,16 @@ class EngineDead(EngineError):
     status = 503
     code = "engine_dead"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": "30"}
+
 
 class ClientDisconnected(ServerError):
     """The client left before its reply began."""
 
     status = 499
+    code = "client_disconnected"
 
 
 def is_openai_path(path: str) -> bool:

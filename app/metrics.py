@@ -35,7 +35,7 @@ class Metrics:
         )
         self.first_token = Histogram(
             "slipstream_time_to_first_token_seconds",
-            "From the request's first byte to the first token.",
+            "From the request to its first token; for whole replies as the engine measured it.",
             ("route",),
             buckets=SECONDS,
             registry=registry,

@@ -9,6 +9,7 @@ from types import FrameType
 import uvicorn
 
 from app.asgi import Application
+from app.errors import ServerError
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -61,10 +62,14 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def abort_rest(self) -> None:
-        if self.app.admission.in_flight:
-            logger.warning("aborting %d requests", self.app.admission.in_flight)
+        if not self.app.admission.in_flight:
+            return
+        logger.warning("aborting %d requests", self.app.admission.in_flight)
+        try:
             async with asyncio.timeout(ABORT_SECONDS):
                 await self.app.engine.abort_all()
+        except (TimeoutError, ServerError):
+            logger.exception("aborting failed; their connections will be closed")
 
 
 def uvicorn_config(app: Application, settings: Settings) -> uvicorn.Config:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 from litestar.response.base import ASGIResponse
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPResponseStartEvent, Receive, Scope, Send
 
 from app.disconnect import cancelled_on_disconnect
 from app.errors import GenerationFailed, ServerError, openai_error
@@ -38,7 +38,7 @@ class EventStream(ASGIResponse):
     ends, and also when the client leaves, `source` is closed, which aborts the engine's request.
     """
 
-    __slots__ = ("extra_headers", "frames", "source")
+    __slots__ = ("frames", "source", "start")
 
     def __init__(
         self,
@@ -49,23 +49,23 @@ class EventStream(ASGIResponse):
         super().__init__(media_type="text/event-stream")
         self.frames = frames
         self.source = source
-        self.extra_headers = [(k.encode(), v.encode()) for k, v in (headers or {}).items()]
+        extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        self.start: HTTPResponseStartEvent = {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [*HEADERS, *extra],
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send on the server's own `send`, past every wrapper: one call a token."""
+        """The start goes through every wrapper, for its headers; the body past them, by token."""
         record: RequestRecord = scope["record"]  # type: ignore[typeddict-item]
         try:
             async with cancelled_on_disconnect(receive):
-                await self.send_start(record)
+                await send(self.start)
                 last = await self.send_frames(record)
                 await record.send({"type": "http.response.body", "body": last, "more_body": False})
         finally:
             await self.source.aclose()
-
-    async def send_start(self, record: RequestRecord) -> None:
-        headers = [*HEADERS, *record.headers, *self.extra_headers]
-        await record.send({"type": "http.response.start", "status": 200, "headers": headers})
-        record.status = 200
 
     async def send_frames(self, record: RequestRecord) -> bytes:
         """Send every frame; returns what ends the stream."""

@@ -5,6 +5,24 @@ msgspec does not inherit `kw_only`, so every struct repeats it.
 
 import msgspec
 
+NULL = msgspec.Raw(b"null")
+
+
+def unread() -> msgspec.Raw:
+    """Default of a field that nobody reads: its JSON is checked, but no objects are made of it."""
+    return NULL
+
+
+EMPTY = frozenset({b"null", b"[]"})
+CHOOSE_NONE = frozenset({b"null", b'"none"', b'"auto"'})
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a field is refused, and the JSON values by which a client says that it is not used."""
+
+    reason: str
+    neutral: frozenset[bytes] = frozenset({b"null"})
+
 
 class RequestStruct(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A request body or a part of one.

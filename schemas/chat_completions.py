@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType, field
 
-from schemas.base import ReplyStruct, RequestStruct
+from schemas.base import CHOOSE_NONE, EMPTY, Refusal, ReplyStruct, RequestStruct, unread
 from schemas.messages import Messages
 from schemas.sampling import OpenAISampling
 from schemas.usage import Usage
@@ -65,14 +65,16 @@ class ChatCompletionRequest(OpenAISampling, kw_only=True):
         "user",
         "verbosity",
     )
-    refused: ClassVar[dict[str, str]] = {
-        "audio": "This server does not generate audio",
-        "function_call": "Functions are not supported on this route",
-        "functions": "Functions are not supported on this route",
-        "moderation": "This server has no moderation model",
-        "tool_choice": "There are no tools on this route to choose from",
-        "tools": "Tools are not supported on this route; use POST /generate_with_function",
-        "web_search_options": "This server does not search the web",
+    refused: ClassVar[dict[str, Refusal]] = {
+        "audio": Refusal("This server does not generate audio"),
+        "function_call": Refusal("Functions are not supported on this route", CHOOSE_NONE),
+        "functions": Refusal("Functions are not supported on this route", EMPTY),
+        "moderation": Refusal("This server has no moderation model"),
+        "tool_choice": Refusal("There are no tools on this route to choose from", CHOOSE_NONE),
+        "tools": Refusal(
+            "Tools are not supported on this route; use POST /generate_with_function", EMPTY
+        ),
+        "web_search_options": Refusal("This server does not search the web"),
     }
 
     messages: Messages
@@ -87,11 +89,11 @@ class ChatCompletionRequest(OpenAISampling, kw_only=True):
         None
     )
 
-    metadata: dict[str, str] | None = None
+    metadata: Annotated[dict[str, str], Meta(max_length=16)] | None = None
     parallel_tool_calls: bool | None = None
-    prediction: Any = None
+    prediction: Raw = field(default_factory=unread)
     prompt_cache_key: str | None = None
-    prompt_cache_options: Any = None
+    prompt_cache_options: Raw = field(default_factory=unread)
     prompt_cache_retention: str | None = None
     safety_identifier: str | None = None
     service_tier: str | None = None
@@ -99,13 +101,13 @@ class ChatCompletionRequest(OpenAISampling, kw_only=True):
     user: str | None = None
     verbosity: str | None = None
 
-    audio: Any = None
-    function_call: Any = None
-    functions: Any = None
-    moderation: Any = None
-    tool_choice: Any = None
-    tools: Any = None
-    web_search_options: Any = None
+    audio: Raw = field(default_factory=unread)
+    function_call: Raw = field(default_factory=unread)
+    functions: Raw = field(default_factory=unread)
+    moderation: Raw = field(default_factory=unread)
+    tool_choice: Raw = field(default_factory=unread)
+    tools: Raw = field(default_factory=unread)
+    web_search_options: Raw = field(default_factory=unread)
 
 
 class TopLogprob(ReplyStruct, kw_only=True):

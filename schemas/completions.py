@@ -1,15 +1,13 @@
 """`POST /v1/completions`: OpenAI's text completion."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType, field
 
-from schemas.base import ReplyStruct
+from schemas.base import Refusal, ReplyStruct, unread
 from schemas.chat_completions import MAX_TOP_LOGPROBS, StreamOptions
 from schemas.sampling import OpenAISampling, TokenId
 from schemas.usage import Usage
-
-MAX_PROMPTS = 1024
 
 TokenIds = Annotated[list[TokenId], Meta(min_length=1, max_length=2**20)]
 
@@ -18,10 +16,12 @@ class CompletionRequest(OpenAISampling, kw_only=True):
     """A prompt as text or token ids, or several of either, continued without a chat template."""
 
     ignored: ClassVar[tuple[str, ...]] = ("user",)
-    refused: ClassVar[dict[str, str]] = {
-        "best_of": "Only best_of equal to n is supported; leave it out",
-        "echo": "The prompt is not echoed; put it before the reply yourself",
-        "suffix": "Text cannot be inserted before a suffix",
+    refused: ClassVar[dict[str, Refusal]] = {
+        "echo": Refusal(
+            "The prompt is not echoed; put it before the reply yourself",
+            frozenset({b"null", b"false"}),
+        ),
+        "suffix": Refusal("Text cannot be inserted before a suffix", frozenset({b"null", b'""'})),
     }
 
     prompt: str | Annotated[list[str | int | TokenIds], Meta(min_length=1, max_length=2**20)]
@@ -31,9 +31,9 @@ class CompletionRequest(OpenAISampling, kw_only=True):
     logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     user: str | None = None
 
-    best_of: Any = None
-    echo: Any = None
-    suffix: Any = None
+    best_of: int | None = None
+    echo: Raw = field(default_factory=unread)
+    suffix: Raw = field(default_factory=unread)
 
 
 class CompletionLogprobs(ReplyStruct, kw_only=True):

@@ -2,7 +2,9 @@ import asyncio
 import signal
 
 import httpx
+import pytest
 
+from app.errors import EngineDead
 from app.settings import Settings
 from tests.fake_engine import FakeEngine, Script
 from tests.live_server import running_server
@@ -64,6 +66,44 @@ async def test_second_signal_ends_what_is_left_with_an_error_event() -> None:
 
     assert len(rest) == 1
     assert events(rest[0])[0]["error"]["code"] == "generation_failed"
+
+
+async def test_abort_that_fails_does_not_keep_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken() -> None:
+        raise EngineDead("The engine has died.")
+
+    engine, pause = FakeEngine(), asyncio.Event()
+    engine.enqueue(Script(pause=pause))
+    monkeypatch.setattr(engine, "abort_all", broken)
+    async with running_server(Settings(port=0), engine) as live:
+        stream = {**CHAT, "stream": True}
+        async with live.client.stream("POST", "/chat", json=stream) as reply:
+            lines = reply.aiter_lines()
+            await read_event(lines)
+            live.server.handle_exit(signal.SIGTERM, None)
+            live.server.handle_exit(signal.SIGTERM, None)
+            async with asyncio.timeout(5):
+                while live.server.servers[0].is_serving():
+                    await asyncio.sleep(0.01)
+            pause.set()
+            assert [line async for line in lines if line][-1] == "data: [DONE]"
+
+
+async def test_web_pages_of_allowed_origins_may_read_replies_and_streams() -> None:
+    settings = Settings(port=0, cors_origins=("https://a.example",))
+    headers = {"origin": "https://a.example"}
+    async with running_server(settings, FakeEngine()) as live:
+        for stream in (False, True):
+            body = {**CHAT, "stream": stream}
+            reply = await live.client.post("/v1/chat/completions", json=body, headers=headers)
+
+            assert reply.headers["access-control-allow-origin"] == "https://a.example"
+
+
+async def test_without_cors_origins_there_are_no_cors_headers(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/chat", json=CHAT, headers={"origin": "https://a.example"})
+
+    assert "access-control-allow-origin" not in reply.headers
 
 
 async def test_dead_engine_ends_the_server_with_a_status() -> None:

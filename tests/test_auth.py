@@ -19,7 +19,7 @@ async def locked() -> AsyncIterator[LiveServer]:
 
 def routes(live: LiveServer) -> list[tuple[str, str]]:
     found = [
-        (method, route.path.replace("{model:str}", "x").replace("{file_path:path}", "x.js"))
+        (method, route.path.replace("{model:path}", "x").replace("{file_path:path}", "x.js"))
         for route in live.server.app.litestar.routes
         for method in route.methods  # type: ignore[attr-defined]
         if method != "OPTIONS"

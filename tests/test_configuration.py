@@ -31,11 +31,10 @@ def test_command_line_wins_over_environment_over_file(tmp_path: Path) -> None:
 
 
 def test_seed_names_work_and_ours_win() -> None:
-    seeds = load(MODEL_PATH="/m/llama", MODEL_NAME="my-llm", MODEL_TYPE="VL", MMPROJ_PATH="/m/p")
+    seeds = load(MODEL_PATH="/m/llama", MODEL_NAME="my-llm", MODEL_TYPE="LLM")
     both = load(MODEL_PATH="/m/llama", LLM_MODEL="/m/qwen")
 
-    assert (seeds.model, seeds.served_name, seeds.model_type) == ("/m/llama", "my-llm", "VL")
-    assert seeds.mmproj_path == "/m/p"
+    assert (seeds.model, seeds.served_name, seeds.model_type) == ("/m/llama", "my-llm", "LLM")
     assert both.served_name == "qwen"
 
 
@@ -51,6 +50,17 @@ def test_engine_arguments_pass_by_their_own_names() -> None:
 
     assert settings.engine_arguments == {"max_num_seqs": 8, "kv_cache": True}
     assert settings.trusted_network
+
+
+def test_engine_arguments_may_have_a_table_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("max_num_seqs = 7\n[engine_arguments]\nkv_cache = true\n")
+
+    assert load("--config", str(file)).engine_arguments == {"max_num_seqs": 7, "kv_cache": True}
+
+    file.write_text("[engine_arguments]\nkv_cash = true\n")
+    with pytest.raises(ConfigurationError, match="Did you mean 'kv_cache'"):
+        load("--config", str(file))
 
 
 def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
@@ -76,7 +86,12 @@ def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
         (["serve"], {}, "'serve' stands where an option was expected."),
         ([], {"LLM_CONFIG": "/nowhere.toml"}, "The settings file /nowhere.toml cannot be read"),
         (["--api-key-file", "/nowhere"], {}, "The key file cannot be read"),
-        (["--mmproj-path", "/p"], {}, "The setting 'mmproj_path' needs"),
+        ([], {"MMPROJ_PATH": "/p"}, "Pictures cannot be read yet"),
+        ([], {"MODEL_TYPE": "VL"}, "Pictures cannot be read yet"),
+        (["--port"], {}, "The command line is wrong: argument --port: expected one argument."),
+        ([], {"LLM_API_KEYS": " , "}, "The setting 'api_keys' is wrong: the list is empty."),
+        (["--api-key-file", "/dev/null"], {}, "The key file /dev/null holds no key."),
+        (["--api-keys", "clé"], {}, "Keys go into a header"),
     ],
 )
 def test_wrong_settings_stop_the_start_with_one_sentence(

@@ -69,6 +69,24 @@ async def test_leaving_in_the_middle_of_a_stream_aborts(
         await asyncio.wait_for(submission.closed.wait(), 1)
 
 
+async def test_leaving_during_the_upload_is_not_our_error(
+    live: LiveServer, engine: FakeEngine
+) -> None:
+    _, writer = await live.connect()
+    head = "POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: 500\r\n\r\nhalf".encode())
+    async with asyncio.timeout(5):
+        while not live.server.app.admission.in_flight:
+            await asyncio.sleep(0)
+
+    await leave(writer)
+
+    counted = 'slipstream_http_requests_total{method="POST",route="/chat",status="499"}'
+    async with asyncio.timeout(5):
+        while counted not in (await live.client.get("/metrics")).text:
+            await asyncio.sleep(0)
+
+
 async def test_permits_come_back_however_a_request_ends(
     live: LiveServer, engine: FakeEngine
 ) -> None:

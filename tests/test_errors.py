@@ -22,6 +22,7 @@ CHAT = {"messages": [{"role": "user", "content": "a"}]}
         ({"messages": [{"role": "king", "content": "a"}]}, "messages[0].role", "'king'"),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0]", "tool_call_id"),
         ({"prompt_embeds": "x"}, "prompt_embeds", "unknown field"),
+        ({"logit_bias": {"abc": 1}}, "logit_bias", "got `str`"),
     ],
 )
 async def test_bad_parameter_names_field_and_limit(
@@ -42,7 +43,7 @@ async def test_bad_parameter_names_field_and_limit(
     assert limit in message
     assert not engine.submissions
     if path != "/chat":
-        assert body["error"]["param"] == field
+        assert body["error"]["param"].startswith(field)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,20 @@ async def test_routing_errors_speak_the_dialect_of_their_path(
 
     assert reply.status_code == status
     assert set(reply.json()) == ({"error"} if path.startswith("/v1") else {"detail"})
+
+
+@pytest.mark.parametrize("path", ["/chat", "/v1/completions"])
+async def test_empty_body_is_told(client: httpx.AsyncClient, path: str) -> None:
+    reply = await client.post(path, headers={"content-type": "application/json"})
+
+    assert reply.status_code in {400, 422}
+    assert "The body is empty" in reply.text
+
+
+async def test_missing_field_is_the_param(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/v1/completions", json={})
+
+    assert reply.json()["error"]["param"] == "prompt"
 
 
 async def test_large_body_is_refused(client: httpx.AsyncClient, engine: FakeEngine) -> None:

@@ -1,10 +1,15 @@
 """GPU memory and load, read from NVIDIA's management library when metrics are scraped."""
 
+import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+logger = logging.getLogger(__name__)
 
 LABELS = ("gpu", "name")
 
@@ -27,16 +32,22 @@ class GPUCollector(Collector):
         for index in range(nvml.nvmlDeviceGetCount()):
             device = nvml.nvmlDeviceGetHandleByIndex(index)
             labels = (str(index), nvml.nvmlDeviceGetName(device))
-            memory = nvml.nvmlDeviceGetMemoryInfo(device)
-            used.add_metric(labels, memory.used)
-            total.add_metric(labels, memory.total)
-            load.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
+            # A slice of a GPU has no utilisation; the other readings must not suffer for it.
+            with suppress(nvml.NVMLError):
+                memory = nvml.nvmlDeviceGetMemoryInfo(device)
+                used.add_metric(labels, memory.used)
+                total.add_metric(labels, memory.total)
+                load.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
         yield from (used, total, load)
 
 
-def nvidia_gpus() -> GPUCollector:
-    """The GPUs of this machine; the package comes with the CUDA build of vLLM."""
-    import pynvml
+def register_gpus(registry: CollectorRegistry) -> None:
+    """Show the GPUs of this machine; without NVIDIA's library the server does without them."""
+    import pynvml  # comes with the CUDA build of vLLM
 
-    pynvml.nvmlInit()
-    return GPUCollector(pynvml)
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        logger.warning("no GPU metrics: %s", error)
+    else:
+        registry.register(GPUCollector(pynvml))

@@ -6,6 +6,7 @@ import itertools
 import logging
 import multiprocessing
 import secrets
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from app.engine.arguments import engine_arguments
 from app.engine.base import Limits, Sampling, Status
-from app.engine.devices import nvidia_gpus
+from app.engine.devices import register_gpus
 from app.engine.tokenizer import EngineTokenizer
 from app.errors import EngineDead, GenerationFailed, InvalidRequest, Overloaded, ServerError
 from app.primed import Primed
@@ -96,8 +97,6 @@ class VLLMEngine:
         device = llm.vllm_config.device_config.device_type
         dtype = str(model.dtype).removeprefix("torch.")
         self.description = f"{model.architecture}, {dtype}, {device}"
-        if self._settings.model_type == "VL" and not model.is_multimodal_model:
-            raise ValueError(f"model_type is VL, but {model.architecture} reads text only")
 
     async def _load_adapters(self, llm: AsyncLLMEngine) -> None:
         ids = itertools.count(1)
@@ -113,7 +112,7 @@ class VLLMEngine:
         (a full collection of this heap stops the loop for 0.3 s).
         """
         if current_platform.is_cuda():
-            REGISTRY.register(nvidia_gpus())
+            register_gpus(REGISTRY)
         vllm.envs.enable_envs_cache()
         gc.collect()
         gc.freeze()
@@ -148,20 +147,29 @@ class VLLMEngine:
             raise translate(error) from error
 
     async def abort_all(self) -> None:
-        if self._llm is not None:
+        if self._llm is None:
+            return
+        try:
             running = list(self._llm.output_processor.request_states)
             await self._llm.abort(running, internal=True)
+        except VLLM_ERRORS as error:
+            raise translate(error) from error
 
     async def close(self) -> None:
         """Stop the engine; one that is still loading loses its processes and fails."""
         if self._opening is None:
             return
-        while not self._opening.done():
+        await self._end_opening(self._opening)
+        if self._opening.done() and not self._opening.exception():
+            await asyncio.to_thread(self._opening.result().shutdown, STOP_TIMEOUT_SECONDS)
+
+    async def _end_opening(self, opening: asyncio.Task[AsyncLLMEngine]) -> None:
+        """Its thread cannot be cancelled; it may still be waiting for a slow download."""
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while not opening.done() and time.monotonic() < deadline:
             for child in multiprocessing.active_children():
                 child.terminate()
-            await asyncio.wait([self._opening], timeout=0.2)
-        if not self._opening.exception():
-            await asyncio.to_thread(self._opening.result().shutdown, STOP_TIMEOUT_SECONDS)
+            await asyncio.wait([opening], timeout=0.2)
 
 
 class VLLMGeneration(Primed[RequestOutput]):

@@ -5,7 +5,7 @@ from schemas.usage import PromptTokensDetails, Usage
 
 
 class TokenCount:
-    """Grows while a reply is built, so that an interrupted one is counted too."""
+    """Grows while a stream is built, so that an interrupted one is counted too."""
 
     __slots__ = ("cached", "completion", "prompt")
 

@@ -3,15 +3,22 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from app.engine.devices import GPUCollector, nvidia_gpus
+from app.engine.devices import GPUCollector, register_gpus
 
 TWO_GPUS = SimpleNamespace(
     nvmlDeviceGetCount=lambda: 2,
     nvmlDeviceGetHandleByIndex=lambda index: index,
     nvmlDeviceGetName=lambda device: f"H{device}",
     nvmlDeviceGetMemoryInfo=lambda device: SimpleNamespace(used=10 + device, total=100),
-    nvmlDeviceGetUtilizationRates=lambda device: SimpleNamespace(gpu=50),
+    nvmlDeviceGetUtilizationRates=lambda device: utilization(device),
+    NVMLError=OSError,
 )
+
+
+def utilization(device: int) -> SimpleNamespace:
+    if device == 1:
+        raise OSError("not supported on a slice")
+    return SimpleNamespace(gpu=50)
 
 
 def test_each_gpu_has_its_gauges() -> None:
@@ -28,6 +35,6 @@ def test_each_gpu_has_its_gauges() -> None:
 @pytest.mark.gpu
 def test_real_gpus_are_read() -> None:
     registry = CollectorRegistry()
-    registry.register(nvidia_gpus())
+    register_gpus(registry)
 
     assert 'slipstream_gpu_memory_bytes{gpu="0"' in generate_latest(registry).decode()

@@ -132,6 +132,14 @@ async def test_params_without_effect_are_named(client: httpx.AsyncClient) -> Non
     assert reply.headers["x-ignored-params"] == "metadata, reasoning_effort, store, user"
 
 
+async def test_obfuscation_is_named_as_without_effect(client: httpx.AsyncClient) -> None:
+    options = {"include_obfuscation": True}
+
+    reply = await client.post(PATH, json={**HELLO, "stream": True, "stream_options": options})
+
+    assert reply.headers["x-ignored-params"] == "stream_options.include_obfuscation"
+
+
 async def test_reasoning_effort_reaches_a_template_that_knows_it(
     client: httpx.AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,9 @@ async def test_what_cannot_be_served_is_refused_by_name(
     assert not engine.submissions
 
 
-@pytest.mark.parametrize("neutral", [{"echo": False}, {"suffix": None}, {"best_of": None}])
+@pytest.mark.parametrize(
+    "neutral", [{"echo": False}, {"suffix": None}, {"suffix": ""}, {"best_of": 1}]
+)
 async def test_neutral_values_are_fine(
     client: httpx.AsyncClient, neutral: dict[str, object]
 ) -> None:

@@ -34,6 +34,7 @@ async def test_health_without_a_model(
     assert (health.status_code, ready.status_code) == (503, 503)
     assert health.json() == {"status": "loading", "model_loaded": False, "model_name": "model"}
     assert (await client.get("/health/live")).status_code == 200
+    assert (await client.head("/health")).status_code == 503
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,7 @@ async def test_models_lists_base_and_adapters(client: httpx.AsyncClient) -> None
 
 async def test_one_model(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/models/pirate")).json()["root"] == "/adapters/pirate"
+    assert (await client.get("/v1/models/fake/model")).json()["id"] == "model"
     assert (await client.get("/v1/models/nobody")).status_code == 404
 
 
@@ -147,7 +149,7 @@ async def test_api_document_names_every_route(client: httpx.AsyncClient) -> None
 
     app = create_app(Settings(), FakeEngine())
     served = {route.path for route in app.litestar.routes if not route.path.startswith("/docs")}
-    assert {path.replace("{model}", "{model:str}") for path in document["paths"]} == served
+    assert {path.replace("{model}", "{model:path}") for path in document["paths"]} == served
     chat = document["paths"]["/v1/chat/completions"]["post"]
     assert "ChatCompletionRequest" in str(chat["requestBody"])
     assert "ChatCompletion" in str(chat["responses"]["200"])

@@ -23,6 +23,8 @@ async def create_completion(
 ) -> ASGIResponse:
     """OpenAI's text completion: each prompt continued as it stands."""
     refuse_unsupported(data)
+    if data.best_of not in (None, data.n or 1):
+        raise InvalidRequest("best_of: only a value equal to n is supported.", param="best_of")
     envelope = new_envelope("cmpl", call.choose_model(data.model))
     prompts = await all_rendered([prompt_of(call, given) for given in prompts_of(data, call)])
     headers = ignored_headers(data)

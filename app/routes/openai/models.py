@@ -13,7 +13,7 @@ async def list_models(call: CallDependency) -> ModelList:
     return ModelList(data=call.models.cards(call.engine.limits.max_model_len))
 
 
-@get("/models/{model:str}")
+@get("/models/{model:path}")
 async def retrieve_model(model: FromPath[str], call: CallDependency) -> Model:
-    """One of them."""
-    return call.models.card(model, call.engine.limits.max_model_len)
+    """One of them; Hugging Face ids have a slash."""
+    return call.models.card(model.removeprefix("/"), call.engine.limits.max_model_len)

