@@ -16,6 +16,7 @@ from outlines.types.dsl import String, Term, either, to_regex
 
 from app.engine.base import Constraint, Output
 from app.errors import GenerationFailed, InvalidRequest
+from app.tools.cost import BUDGET, cost
 from app.tools.gate import admit_schema
 from schemas.generate import FunctionReply, Tool, ToolCall, ToolFunction
 
@@ -39,6 +40,12 @@ class OfferedTools:
         }
         if len(self._schemas) < len(tools):
             raise InvalidRequest("tools: two tools have the same name.", param="tools")
+        if sum(map(cost, self._schemas.values())) > BUDGET:
+            raise InvalidRequest(
+                "tools: their schemas together are too complex; offer fewer or smaller ones.",
+                param="tools",
+                code="schema_too_complex",
+            )
 
     def constraint(self, chat_template: str | None) -> Constraint:
         """Hold the whole reply to one call of one of the tools. Raises InvalidRequest."""

@@ -69,6 +69,16 @@ def test_call_is_held_to_the_templates_form(template: str | None, before: str, a
     assert not pattern.fullmatch(before + '{"name": "other", "arguments": {}}' + after)
 
 
+def test_tools_share_one_budget() -> None:
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 100}}}
+    tools = [Tool(name=f"f{i}", parameters=parameters) for i in range(3)]
+
+    assert OfferedTools(tools[:2])
+    with pytest.raises(InvalidRequest, match="together") as error:
+        OfferedTools(tools)
+    assert error.value.code == "schema_too_complex"
+
+
 def test_schema_of_a_tool_is_refused_by_its_place() -> None:
     wrong = Tool(name="f", parameters={"type": "object", "minProperties": 1, "properties": {}})
 
