@@ -135,13 +135,7 @@ async def whole(submission: Coroutine[Any, Any, Generation]) -> Output:
         await generation.aclose()
 
 
-def json_reply(
-    reply: msgspec.Struct, headers: dict[str, str] | None = None, status: int = 200
-) -> ASGIResponse:
+def json_reply(reply: msgspec.Struct, headers: dict[str, str] | None = None) -> ASGIResponse:
     """A reply struct as JSON, encoded once."""
-    return ASGIResponse(
-        body=msgspec.json.encode(reply),
-        media_type="application/json",
-        headers=headers,
-        status_code=status,
-    )
+    body = msgspec.json.encode(reply)
+    return ASGIResponse(body=body, media_type="application/json", headers=headers)

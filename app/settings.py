@@ -32,10 +32,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[str, ...], knob("Other names under which requests may ask for the model.")
     ] = ("default-model",)
     model_type: Annotated[
-        Literal["LLM", "VL"], knob("LLM reads text; VL must also read pictures.")
+        Literal["LLM", "VL"],
+        knob("LLM reads text; VL, which would read pictures too, is not supported yet."),
     ] = "LLM"
     mmproj_path: Annotated[
-        str, knob("Vision projector file of a GGUF model; needs model_type VL.")
+        str, knob("Vision projector file of a GGUF model; not supported yet.")
     ] = ""
     hub: Annotated[Literal["huggingface", "modelscope"], knob("Where model ids are looked up.")] = (
         "huggingface"

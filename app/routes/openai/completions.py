@@ -48,7 +48,7 @@ def prompt_of(call: Call, given: str | list[int]) -> Prompt:
     return Prompt(0, lambda: check_length(given, call.engine.limits, "prompt"))
 
 
-def prompts_of(data: JSONBody[CompletionRequest], call: Call) -> list[str | list[int]]:
+def prompts_of(data: CompletionRequest, call: Call) -> list[str | list[int]]:
     """The prompts, of which a list of numbers is only one. Raises InvalidRequest."""
     if isinstance(data.prompt, str):
         return [data.prompt]

@@ -5,7 +5,7 @@ from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, UnsetType
 
-from app.call import json_reply
+from app.call import Call, json_reply
 from app.errors import InvalidRequest
 from app.prompts import chat_prompt, rendered, run_sized, text_prompt
 from app.routes.parameters import CallDependency, reply_of
@@ -27,7 +27,7 @@ async def tokenize(data: JSONBody[TokenizeRequest], call: CallDependency) -> ASG
     )
 
 
-async def tokens_of(data: JSONBody[TokenizeRequest], call: CallDependency) -> list[int]:
+async def tokens_of(data: TokenizeRequest, call: Call) -> list[int]:
     if (data.prompt is None) == (data.messages is None):
         raise InvalidRequest("Send exactly one of prompt and messages.", param="prompt")
     if data.messages is not None:
