@@ -15,10 +15,10 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from app.engine.base import Engine
 from app.errors import Draining, ModelNotLoaded, Overloaded, ServerError, encode_error
 from app.log import log_request
 from app.metrics import Metrics
+from app.models import ServedModels
 from app.record import PROBE_PATHS, RequestRecord
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class AdmissionMiddleware:
         record = RequestRecord(scope, send)
         scope["record"] = record  # type: ignore[typeddict-unknown-key]
         try:
-            with self.admission.permit(record.path):
+            with self.admission.permit(record.path), record.held:
                 await self.app(scope, receive, record.send_noted)
         except ServerError as error:
             record.error = error.code
@@ -115,6 +115,6 @@ def route_of(scope: HTTPScope) -> str:
 
 def require_loaded(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Litestar guard of the generating routes. Raises ModelNotLoaded."""
-    engine: Engine = connection.app.state.engine
-    if engine.status != "ready":
+    models: ServedModels = connection.app.state.models
+    if models.status != "ready":
         raise ModelNotLoaded("The model is not loaded yet.")

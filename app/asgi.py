@@ -13,6 +13,8 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
+from app.adapters.registry import AdapterRegistry
+from app.adapters.watch import watch
 from app.admission import Admission, AdmissionMiddleware
 from app.auth import KeyRing, require_key
 from app.body import JSONRequest
@@ -20,8 +22,10 @@ from app.call import provide_call
 from app.docs import api_assets, api_document
 from app.engine.base import Engine
 from app.errors import EngineDead, InvalidRequest, RequestError, ServerError, encode_error
+from app.images.loader import ImageLoader
 from app.metrics import Metrics
 from app.models import ServedModels
+from app.prompts import Renderer
 from app.routes import ROUTES
 from app.settings import Settings
 from app.tools.registry import load_registry
@@ -36,6 +40,7 @@ class Application(AdmissionMiddleware):
         super().__init__(litestar, state.admission, state.metrics)
         self.litestar = litestar
         self.engine: Engine = state.engine
+        self.models: ServedModels = state.models
 
 
 def create_app(settings: Settings, engine: Engine) -> Application:
@@ -43,17 +48,16 @@ def create_app(settings: Settings, engine: Engine) -> Application:
 
     Raises ConfigurationError if the module of tools cannot be used.
     """
+    images = ImageLoader(settings)
     state = State(
         {
             "settings": settings,
+            "images": images,
+            "renderer": Renderer(engine, images),
             "engine": engine,
-            "models": ServedModels(
-                settings.served_name,
-                settings.model_path,
-                (*settings.model_aliases, settings.model),
-                settings.adapters,
-            ),
+            "models": ServedModels(settings, engine, AdapterRegistry(settings, engine)),
             "key_ring": KeyRing(settings.api_keys),
+            "admin_ring": KeyRing(settings.admin_keys),
             "admission": Admission(settings.max_in_flight),
             "metrics": Metrics(),
             "registry": load_registry(settings.tools_module, settings.tool_seconds),
@@ -79,24 +83,28 @@ def create_app(settings: Settings, engine: Engine) -> Application:
 @asynccontextmanager
 async def engine_life(app: Litestar) -> AsyncIterator[None]:
     """Load the model beside the server, so that probes are answered meanwhile; stop it after."""
-    engine: Engine = app.state.engine
-    loading = asyncio.create_task(load(engine, app.state.models.name))
+    models: ServedModels = app.state.models
+    loading = asyncio.create_task(load(models, app.state.engine))
     try:
         yield
     finally:
         loading.cancel()
-        await engine.close()
+        await asyncio.wait([loading])
+        await models.close()
+        await app.state.images.close()
 
 
-async def load(engine: Engine, name: str) -> None:
+async def load(models: ServedModels, engine: Engine) -> None:
+    """Load the model and its adapters, then follow what changes of these."""
     started = time.perf_counter()
     try:
-        await engine.start()
+        await models.start()
     except EngineDead as error:
         logger.error("%s", error.message, exc_info=logger.isEnabledFor(logging.DEBUG))
-    else:
-        seconds = time.perf_counter() - started
-        logger.info("%s is ready after %.0f s: %s", name, seconds, engine.description)
+        return
+    seconds = time.perf_counter() - started
+    logger.info("%s is ready after %.0f s: %s", models.name, seconds, engine.description)
+    await watch(models.adapters)
 
 
 def cors(settings: Settings) -> CORSConfig | None:

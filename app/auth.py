@@ -1,4 +1,7 @@
-"""Bearer keys: with keys configured, every route needs one unless its handler is marked open."""
+"""Bearer keys: with keys configured, every route needs one unless its handler is marked open.
+
+Routes that change what is served need an admin's key, also where no other key is needed.
+"""
 
 import hashlib
 import hmac
@@ -8,7 +11,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from app.errors import Unauthorized
+from app.errors import Forbidden, Unauthorized
 
 OPEN = {"open": True}
 """Pass as a handler's `opt` to serve it without a key; nothing is open by its path."""
@@ -33,14 +36,36 @@ def digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
     """Litestar guard of the whole application; runs before the body is read.
 
     Raises Unauthorized.
     """
-    key_ring: KeyRing = connection.app.state.key_ring
-    if not key_ring or handler.opt.get("open"):
+    state = connection.app.state
+    if not state.key_ring or handler.opt.get("open"):
         return
-    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key_ring.accepts(key.strip()):
+    key = bearer_key(connection)
+    if not (state.key_ring.accepts(key) or state.admin_ring.accepts(key)):
         raise Unauthorized("This server needs a valid key: Authorization: Bearer <key>.")
+
+
+def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
+    """Litestar guard of the routes that change what is served. Raises Unauthorized, Forbidden."""
+    state = connection.app.state
+    key = bearer_key(connection)
+    if state.admin_ring.accepts(key):
+        return
+    if not state.admin_ring:
+        raise Forbidden("Nobody may manage adapters here: no admin key is set (LLM_ADMIN_KEYS).")
+    if state.key_ring.accepts(key):
+        raise Forbidden("This key may not manage adapters; it takes an admin's key.")
+    raise Unauthorized("This route needs an admin's key: Authorization: Bearer <key>.")
+
+
+def bearer_key(connection: Connection) -> str:
+    """The presented key, empty if there is none."""
+    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""

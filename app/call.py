@@ -9,17 +9,19 @@ from litestar.response.base import ASGIResponse
 
 from app.body import JSONRequest
 from app.disconnect import run_unless_disconnected
-from app.engine.base import Constraint, Engine, Generation, Output, Sampling
+from app.engine.base import (
+    Adapter,
+    Constraint,
+    Engine,
+    Generation,
+    Output,
+    RenderedPrompt,
+    Sampling,
+)
 from app.merge import MergedGenerations
 from app.metrics import Metrics
 from app.models import ServedModels
-from app.prompts import (
-    READY_FOR_REPLY,
-    RenderedPrompt,
-    chat_prompt,
-    rendered_prompt,
-    run_sized,
-)
+from app.prompts import READY_FOR_REPLY, Prompt, Renderer, chat_prompt, run_sized
 from app.record import RequestRecord
 from app.replies.turns import Draft, drafts, style_of
 from app.replies.usage import TokenCount
@@ -59,13 +61,16 @@ class Call:
         self.settings: Settings = request.app.state.settings
         self.metrics: Metrics = request.app.state.metrics
         self.registry: ToolRegistry = request.app.state.registry
+        self.renderer: Renderer = request.app.state.renderer
         self.record: RequestRecord = request.scope["record"]  # type: ignore[typeddict-item]
         self.tokens = self.record.tokens = TokenCount(0)
+        self.adapter: Adapter | None = None
 
     def choose_model(self, requested: str | None) -> str:
-        """Settle which model answers. Raises ModelNotFound."""
-        self.record.model = self.models.resolve(requested)
-        return self.record.model
+        """Settle which model answers, in which version of its adapter. Raises ModelNotFound."""
+        self.record.model = model = self.models.resolve(requested)
+        self.adapter = self.record.held.enter_context(self.models.hold(model))
+        return model
 
     @property
     def dialect(self) -> Dialect:
@@ -80,8 +85,22 @@ class Call:
         """What gates a request's schemas, in a thread where they are large."""
         return await run_sized(len(await self.request.body()), admit)
 
+    async def rendered(self, prompt: Prompt) -> RenderedPrompt:
+        """What the engine reads; only pictures take so long that the client may leave meanwhile.
+
+        Raises InvalidRequest and PromptTooLong.
+        """
+        work = self.renderer.rendered(prompt)
+        return await (self.unless_disconnected(work) if prompt.images else work)
+
+    async def all_rendered(self, prompts: Sequence[Prompt]) -> list[RenderedPrompt]:
+        """The same for many."""
+        work = self.renderer.all_rendered(prompts)
+        has_images = any(prompt.images for prompt in prompts)
+        return await (self.unless_disconnected(work) if has_images else work)
+
     async def stream(
-        self, prompt: list[int], fields: SamplingFields, form: Format | None = None
+        self, prompt: RenderedPrompt, fields: SamplingFields, form: Format | None = None
     ) -> Generation:
         """Start one generation of deltas; everything refusable is past once it is here."""
         sampling = self.sampling(prompt, fields, stream=True, constraint=constraint_of(form))
@@ -90,7 +109,7 @@ class Call:
         return generation
 
     async def complete(
-        self, prompt: list[int], fields: SamplingFields, form: Format | None = None
+        self, prompt: RenderedPrompt, fields: SamplingFields, form: Format | None = None
     ) -> Output:
         """Generate to the end."""
         sampling = self.sampling(prompt, fields, constraint=constraint_of(form))
@@ -100,7 +119,7 @@ class Call:
         return output
 
     async def complete_all(
-        self, prompts: Sequence[list[int]], fields: SamplingFields, form: Format | None = None
+        self, prompts: Sequence[RenderedPrompt], fields: SamplingFields, form: Format | None = None
     ) -> list[Output]:
         """Generate for all prompts at once; if one fails, none is left running."""
         merged = self.merge(prompts, fields, form, stream=False)
@@ -112,7 +131,7 @@ class Call:
 
     async def stream_all(
         self,
-        prompts: Sequence[list[int]],
+        prompts: Sequence[RenderedPrompt],
         fields: SamplingFields,
         form: Format | None = None,
         *,
@@ -126,7 +145,7 @@ class Call:
 
     def merge(
         self,
-        prompts: Sequence[list[int]],
+        prompts: Sequence[RenderedPrompt],
         fields: SamplingFields,
         form: Format | None,
         *,
@@ -173,7 +192,8 @@ class Call:
                 dialect=offer.dialect,
                 template_arguments=template_arguments,
             )
-            turns = self.turns(await rendered_prompt(prompt), fields, offer, stream=stream)
+            rendered = await self.renderer.rendered(prompt)
+            turns = self.turns(rendered, fields, offer, stream=stream)
             await turns.begin()
             return turns
 
@@ -188,13 +208,13 @@ class Call:
         stream: bool = False,
         grows: bool = False,
     ) -> VerifiedTurns:
-        thinking, token_ids = self.thinking(prompt), prompt.token_ids
+        thinking = self.thinking(prompt)
         constraint = offer.constraint(thinking)
-        sampling = self.sampling(token_ids, fields, stream=stream, constraint=constraint)
-        task = self.task(token_ids, sampling, "tool_call")
+        sampling = self.sampling(prompt, fields, stream=stream, constraint=constraint)
+        task = self.task(prompt, sampling, "tool_call")
         return VerifiedTurns(task, offer, self.engine.tokenizer, thinking, grows=grows)
 
-    def task(self, prompt: list[int], sampling: Sampling, kind: str) -> Task:
+    def task(self, prompt: RenderedPrompt, sampling: Sampling, kind: str) -> Task:
         counter = self.metrics.structured_outputs
         return Task(
             submit=self.submit,
@@ -207,30 +227,30 @@ class Call:
 
     def sampling(
         self,
-        prompt: list[int],
+        prompt: RenderedPrompt,
         fields: SamplingFields,
         *,
         stream: bool = False,
         constraint: Constraint | None = None,
     ) -> Sampling:
-        self.tokens.prompt += len(prompt)
+        num_tokens = len(prompt.token_ids)
+        self.tokens.prompt += num_tokens
         return sampling_for(
             fields,
             self.engine.limits,
-            len(prompt),
+            num_tokens,
             default_max_tokens=NATIVE_MAX_TOKENS if isinstance(fields, NativeSampling) else None,
             stream=stream,
             constraint=constraint,
         )
 
     async def submit(
-        self, prompt: list[int], sampling: Sampling, form: Format | None = None
+        self, prompt: RenderedPrompt, sampling: Sampling, form: Format | None = None
     ) -> Generation:
         """Start one generation, of which complete replies satisfy the form."""
-        model = self.record.model
-        if model is None:
+        if self.record.model is None:
             raise RuntimeError("A generation starts before its model is chosen. This is a bug.")
-        generation = await self.engine.submit(prompt, sampling, self.models.adapter(model))
+        generation = await self.engine.submit(prompt, sampling, self.adapter)
         if form is None:
             return generation
         return FormattedGeneration(self.task(prompt, sampling, "response_format"), form, generation)

@@ -210,11 +210,10 @@ def read_keys(settings: Settings) -> tuple[str, ...]:
 
 def check(settings: Settings) -> Settings:
     """What no single setting can say of itself. Raises ConfigurationError."""
-    if settings.model_type == "VL" or settings.mmproj_path:
-        raise ConfigurationError(
-            "Pictures cannot be read yet: 'model_type' must be LLM and 'mmproj_path' empty."
-        )
-    if not all(key.isascii() and key.isprintable() for key in settings.api_keys):
+    if settings.adapter_dir and not Path(settings.adapter_dir).is_dir():
+        raise ConfigurationError(f"The folder of adapters {settings.adapter_dir} does not exist.")
+    keys = (*settings.api_keys, *settings.admin_keys)
+    if not all(key.isascii() and key.isprintable() for key in keys):
         raise ConfigurationError("Keys go into a header: they must be printable ASCII.")
     if settings.is_exposed and not settings.api_keys and not settings.trusted_network:
         raise ConfigurationError(

@@ -5,12 +5,17 @@
             InvalidRequest      400, on native routes 422
                 PromptTooLong
             Unauthorized        401
+            Forbidden           403
             ModelNotFound       404
+            AdapterNotFound     404
+            AdapterConflict     409
             UnsupportedMedia    415
+            AdapterUnusable     422
         CapacityError           try again later; carries Retry-After
             Overloaded          503
             Draining            503
             ModelNotLoaded      503
+            HubUnreachable      503
         EngineError             our fault
             GenerationFailed    500
             EngineDead          503
@@ -82,11 +87,40 @@ class Unauthorized(RequestError):
         return {"www-authenticate": "Bearer"}
 
 
+class Forbidden(RequestError):
+    """The key is ours, but not for this."""
+
+    status = 403
+    type = "permission_error"
+    code = "insufficient_permissions"
+
+
 class ModelNotFound(RequestError):
     """The request names a model that is not served here."""
 
     status = 404
     code = "model_not_found"
+
+
+class AdapterNotFound(RequestError):
+    """There is no such adapter, or nowhere to load it from."""
+
+    status = 404
+    code = "adapter_not_found"
+
+
+class AdapterConflict(RequestError):
+    """The adapter does not go with what is served: its name is taken, or its base is another."""
+
+    status = 409
+    code = "adapter_conflict"
+
+
+class AdapterUnusable(RequestError):
+    """The adapter's files are not what they should be."""
+
+    status = 422
+    code = "adapter_unusable"
 
 
 class UnsupportedMedia(RequestError):
@@ -128,6 +162,13 @@ class ModelNotLoaded(CapacityError):
 
     code = "model_not_loaded"
     retry_after_seconds = 5
+
+
+class HubUnreachable(CapacityError):
+    """The hub that an adapter comes from did not answer."""
+
+    code = "hub_unreachable"
+    retry_after_seconds = 10
 
 
 class EngineError(ServerError):

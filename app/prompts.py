@@ -1,4 +1,4 @@
-"""Messages or text in, token ids that fit the context out."""
+"""Messages or text in, token ids that fit the context out, with pictures in their places."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from app.engine.base import Engine, Limits
+from app.engine.base import Engine, Limits, RenderedPrompt
 from app.errors import InvalidRequest, PromptTooLong
+from app.images.loader import ImageLoader, all_of
 from app.tools.dialects import Dialect, dialect_of
 from app.tools.instructions import told
-from schemas.messages import AssistantMessage, FunctionMessage, ImagePart, Message, TextPart
+from app.turns import function, images_of, size_of, turns_of
+from schemas.messages import ImageURL, Message
 from schemas.tools import FunctionDefinition
 
 T = TypeVar("T")
@@ -34,34 +36,40 @@ READY_FOR_REPLY = {"add_generation_prompt": True}
 threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prompts")
 
 
-class RenderedPrompt(msgspec.Struct, frozen=True):
-    """Token ids that leave room for a reply, and how their text ends."""
-
-    token_ids: list[int]
-    ending: str = ""
-
-
 class Prompt(msgspec.Struct, frozen=True):
     """A prompt that is still to be rendered, and how many characters of work that is."""
 
     chars: int
     render: Callable[[], RenderedPrompt]
+    images: Sequence[ImageURL] = ()
 
 
-async def rendered(prompt: Prompt) -> list[int]:
-    """Token ids that leave room for a reply. Raises InvalidRequest and PromptTooLong."""
-    return (await rendered_prompt(prompt)).token_ids
+class Renderer:
+    """Prompts to what the engine reads. Raises InvalidRequest and PromptTooLong."""
 
+    def __init__(self, engine: Engine, images: ImageLoader) -> None:
+        self._engine = engine
+        self._images = images
 
-async def rendered_prompt(prompt: Prompt) -> RenderedPrompt:
-    """The same for those who must know how the prompt ends."""
-    return await run_sized(prompt.chars, prompt.render)
+    async def rendered(self, prompt: Prompt) -> RenderedPrompt:
+        """One that leaves room for a reply."""
+        return await self._illustrated(prompt, await run_sized(prompt.chars, prompt.render))
 
+    async def all_rendered(self, prompts: Sequence[Prompt]) -> list[RenderedPrompt]:
+        """Many at once: their texts in one piece of work, then the pictures of each."""
+        chars = sum(prompt.chars for prompt in prompts)
+        texts = await run_sized(chars, lambda: [prompt.render() for prompt in prompts])
+        if not any(prompt.images for prompt in prompts):
+            return texts
+        return await all_of(map(self._illustrated, prompts, texts))
 
-async def all_rendered(prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Token ids of many at once, in one piece of work."""
-    chars = sum(prompt.chars for prompt in prompts)
-    return await run_sized(chars, lambda: [prompt.render().token_ids for prompt in prompts])
+    async def _illustrated(self, prompt: Prompt, text: RenderedPrompt) -> RenderedPrompt:
+        if not prompt.images:
+            return text
+        images = await self._images.load(prompt.images)
+        illustrated = await self._engine.illustrate(text, images)
+        check_length(illustrated.token_ids, self._engine.limits, "messages")
+        return illustrated
 
 
 async def run_sized(chars: int, work: Callable[[], T]) -> T:
@@ -85,6 +93,8 @@ def chat_prompt(
     Raises PromptTooLong for what cannot fit; rendering raises InvalidRequest too.
     """
     chars = sum(map(size_of, messages)) + len(msgspec.json.encode(tools))
+    images = list(images_of(messages))
+    check_images(images, engine.limits)
     check_size(chars, engine.limits, "messages")
 
     def render() -> RenderedPrompt:
@@ -95,10 +105,11 @@ def chat_prompt(
         arguments = READY_FOR_REPLY | dict(template_arguments)
         text = engine.tokenizer.render(turns, offered or None, **arguments)
         token_ids = engine.tokenizer.encode(text, add_special_tokens=False)
+        check_marks(token_ids, engine.limits, len(images), "messages")
         check_length(token_ids, engine.limits, "messages")
         return RenderedPrompt(token_ids, text[-ENDING_CHARS:])
 
-    return Prompt(chars + MESSAGE_CHARS * len(messages), render)
+    return Prompt(chars + MESSAGE_CHARS * len(messages), render, images)
 
 
 def text_prompt(engine: Engine, text: str, *, add_special_tokens: bool = True) -> Prompt:
@@ -107,6 +118,7 @@ def text_prompt(engine: Engine, text: str, *, add_special_tokens: bool = True) -
 
     def render() -> RenderedPrompt:
         token_ids = engine.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        check_marks(token_ids, engine.limits, 0, "prompt")
         return RenderedPrompt(check_length(token_ids, engine.limits, "prompt"))
 
     return Prompt(len(text) + MESSAGE_CHARS, render)
@@ -116,97 +128,35 @@ def token_prompt(engine: Engine, token_ids: list[int]) -> Prompt:
     """Token ids as they are. Rendering raises InvalidRequest and PromptTooLong."""
 
     def render() -> RenderedPrompt:
+        check_marks(token_ids, engine.limits, 0, "prompt")
         return RenderedPrompt(check_length(token_ids, engine.limits, "prompt"))
 
     return Prompt(0, render)
 
 
-def size_of(message: Message) -> int:
-    """Characters of everything in a message that a template may write."""
-    content = message.content or ""
-    parts = [content] if isinstance(content, str) else map(text_of, content)
-    chars = sum(map(len, parts))
-    if isinstance(message, AssistantMessage):
-        chars += sum(len(call.function.arguments) for call in message.tool_calls or ())
-        chars += len(message.function_call.arguments) if message.function_call else 0
-        chars += len(message.reasoning_content or "")
-    return chars
-
-
-def text_of(part: TextPart | ImagePart) -> str:
-    """The text of a part. Raises InvalidRequest if it is a picture."""
-    if isinstance(part, ImagePart):
+def check_images(images: Sequence[ImageURL], limits: Limits) -> None:
+    """Raises InvalidRequest."""
+    if images and not limits.reads_images:
         raise InvalidRequest(
-            "messages: image_url parts cannot be read; this server takes text only.",
+            "messages: image_url parts cannot be read; this model reads text only.",
             param="messages",
         )
-    return part.text
 
 
-def turns_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as chat templates know them; a tool's answer has the tool's name, as some want."""
-    turns: list[dict[str, Any]] = []
-    names: dict[str, str] = {}
-    latest = ""
-    for number, message in enumerate(messages):
-        fields = turn(message)
-        if isinstance(message, FunctionMessage):
-            fields |= {"role": "tool", "tool_call_id": latest}
-        elif isinstance(message, AssistantMessage) and message.function_call:
-            fields = with_call(fields, f"call{number:05d}")
-        elif fields["role"] == "tool" and fields["tool_call_id"] in names:
-            fields = {"name": names[fields["tool_call_id"]], **fields}
-        for call in fields.get("tool_calls", ()):
-            latest = call["id"]
-            names[latest] = call["function"]["name"]
-        turns.append(fields)
-    return turns
+def check_marks(token_ids: list[int], limits: Limits, num_images: int, param: str) -> None:
+    """As many tokens that stand for pictures as there are pictures: a text may spell one out.
 
-
-def with_call(fields: dict[str, Any], call_id: str) -> dict[str, Any]:
-    """An older message's one call, as newer ones have it; the id has the length Mistral wants."""
-    function = fields.pop("function_call")
-    call = {"type": "function", "id": call_id, "function": called(function)}
-    return fields | {"tool_calls": [call]}
-
-
-def turn(message: Message) -> dict[str, Any]:
-    """A message as chat templates know it: plain text, and no role that they do not have."""
-    fields: dict[str, Any] = msgspec.to_builtins(message)
-    if fields["role"] == "developer":
-        fields["role"] = "system"
-    if "tool_calls" in fields:
-        calls = ({**call, "function": called(call["function"])} for call in fields["tool_calls"])
-        fields["tool_calls"] = [without(call, "index") for call in calls]
-    content = message.content or ""
-    text = content if isinstance(content, str) else "\n".join(map(text_of, content))
-    return without(fields, "parsed") | {"content": text}
-
-
-def called(function: dict[str, Any]) -> dict[str, Any]:
-    return {"name": function["name"], "arguments": parsed(function["arguments"])}
-
-
-def without(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in fields.items() if key != name}
-
-
-def parsed(arguments: str) -> Any:
-    """A call's arguments as an object, which templates write as JSON themselves."""
-    try:
-        return msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return arguments
-
-
-def function(tool: FunctionDefinition) -> dict[str, Any]:
-    """A tool in the shape that chat templates expect, with the fields that they take as given."""
-    fields = {
-        "name": tool.name,
-        "description": tool.description or "",
-        "parameters": tool.parameters or {"type": "object", "properties": {}},
-    }
-    return {"type": "function", "function": fields}
+    Raises InvalidRequest.
+    """
+    if limits.image_token_id is None:
+        return
+    found = token_ids.count(limits.image_token_id)
+    if found != num_images:
+        raise InvalidRequest(
+            f"{param}: {num_images} pictures were sent, but the prompt has places for {found}. "
+            "Pictures are image_url parts of messages; no text may spell out their place.",
+            param=param,
+        )
 
 
 def check_size(chars: int, limits: Limits, param: str) -> None:

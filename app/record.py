@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from contextlib import ExitStack
 
 from litestar.types import HTTPScope, Message, Send
 
@@ -31,6 +32,7 @@ class RequestRecord:
     __slots__ = (
         "error",
         "first_token_seconds",
+        "held",
         "id",
         "method",
         "model",
@@ -52,6 +54,8 @@ class RequestRecord:
         self.tokens: TokenCount | None = None
         self.first_token_seconds: float | None = None
         self.error: str | None = None
+        self.held = ExitStack()
+        """What the request keeps from being taken away until it has ended."""
 
     @property
     def elapsed_seconds(self) -> float:

@@ -53,7 +53,7 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Every 0.1 s: whether to stop."""
-        if self.app.engine.status == "failed":
+        if self.app.models.status == "failed":
             self.engine_failed = self.app.admission.draining_since is None
             return True
         if self.app.admission.is_drained(self.drain_seconds):

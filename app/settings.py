@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app.demo import DEMO_MODEL_NAME, DEMO_MODEL_PATH
-
-DEMO = "demo"
+from app.demo import DEMO_MODELS
 
 
 def knob(description: str, **limits: Any) -> Meta:
@@ -23,8 +21,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Defaults serve the embedded demo model on this machine alone."""
 
     model: Annotated[
-        str, knob("Hugging Face id, ModelScope id, local folder, or 'demo' for the embedded model.")
-    ] = DEMO
+        str,
+        knob(
+            "Hugging Face id, ModelScope id, local folder, GGUF file, or an embedded model: "
+            "'demo', 'demo-vision'."
+        ),
+    ] = "demo"
     model_name: Annotated[
         str, knob("Name that requests and replies use. Default: the last part of `model`.")
     ] = ""
@@ -32,11 +34,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[str, ...], knob("Other names under which requests may ask for the model.")
     ] = ("default-model",)
     model_type: Annotated[
-        Literal["LLM", "VL"],
-        knob("LLM reads text; VL, which would read pictures too, is not supported yet."),
-    ] = "LLM"
-    mmproj_path: Annotated[
-        str, knob("Vision projector file of a GGUF model; not supported yet.")
+        Literal["auto", "LLM", "VL"],
+        knob("LLM reads text, VL pictures too. auto: what the model can."),
+    ] = "auto"
+    mmproj_path: Annotated[str, knob("Vision projector file (GGUF) of a GGUF model.")] = ""
+    model_module: Annotated[
+        str, knob("Python module whose function `register` adds model classes to vLLM.")
     ] = ""
     hub: Annotated[Literal["huggingface", "modelscope"], knob("Where model ids are looked up.")] = (
         "huggingface"
@@ -44,6 +47,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     adapters: Annotated[
         dict[str, str], knob("LoRA adapters to serve: name=folder, separated by commas.")
     ] = {}
+    adapter_dir: Annotated[
+        str, knob("Folder that is watched; each folder in it is served as a LoRA adapter.")
+    ] = ""
+    adapter_hub: Annotated[bool, knob("Let an admin load adapters by their Hugging Face id.")] = (
+        False
+    )
+    max_adapter_mib: Annotated[
+        int, knob("Largest adapter that is loaded, in MiB.", ge=1, le=2**20)
+    ] = 4096
+    state_dir: Annotated[
+        str,
+        knob("Folder of what outlives a restart. Default: slipstream in the user's state folder."),
+    ] = ""
     chat_template: Annotated[
         str, knob("File with a Jinja chat template. Default: the model's own.")
     ] = ""
@@ -57,6 +73,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[str, ...], knob("Accepted bearer keys, separated by commas. None: no key is needed.")
     ] = ()
     api_key_file: Annotated[str, knob("File with one accepted key a line.")] = ""
+    admin_keys: Annotated[
+        tuple[str, ...], knob("Keys that may also load and unload adapters. None: nobody may.")
+    ] = ()
     cors_origins: Annotated[
         tuple[str, ...], knob("Web origins that may call this server. None: no CORS headers.")
     ] = ()
@@ -71,6 +90,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, knob("Context length in tokens. 0: the model's own.", ge=0, le=2**24)
     ] = 0
     max_loras: Annotated[int, knob("Adapters in one batch.", ge=1, le=256)] = 4
+    max_pinned_loras: Annotated[
+        int, knob("Adapters that can be pinned, in device memory beside those.", ge=0, le=256)
+    ] = 1
+    max_cpu_loras: Annotated[
+        int, knob("Further adapters in main memory; others are read again.", ge=1, le=4096)
+    ] = 32
     max_lora_rank: Annotated[
         Literal[8, 16, 32, 64, 128, 256, 320, 512], knob("Largest rank of an adapter.")
     ] = 16
@@ -132,6 +157,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_body_bytes: Annotated[
         int, knob("Largest request body in bytes; larger ones are answered 413.", ge=1024, le=2**32)
     ] = 16 * 2**20
+    max_images: Annotated[int, knob("Pictures in one prompt.", ge=1, le=256)] = 8
+    max_image_bytes: Annotated[
+        int, knob("Largest encoded picture in bytes.", ge=1024, le=2**30)
+    ] = 10 * 2**20
+    max_image_pixels: Annotated[
+        int, knob("Largest picture in pixels; checked before it is decoded.", ge=1024, le=2**30)
+    ] = 36_000_000
+    image_hosts: Annotated[
+        tuple[str, ...],
+        knob("Hosts from which picture URLs are fetched: names, *.names, or * for any public one."),
+    ] = ()
+    image_seconds: Annotated[
+        float, knob("Longest time that fetching one request's pictures may take.", gt=0, le=600)
+    ] = 5.0
     max_batch_prompts: Annotated[
         int, knob("Prompts in one /batch or /v1/completions request.", ge=1, le=2**20)
     ] = 1024
@@ -144,6 +183,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], knob("Least severe message that is logged.")
     ] = "info"
+    min_replicas: Annotated[int, knob("Replicas that a cluster always runs.", ge=1, le=4096)] = 1
+    max_replicas: Annotated[int, knob("Replicas that a cluster may grow to.", ge=1, le=4096)] = 2
+    replica_in_flight: Annotated[
+        int, knob("Requests in flight a replica above which a cluster grows.", ge=1, le=2**20)
+    ] = 64
+    replica_cpus: Annotated[
+        float, knob("CPUs that a cluster sets aside for a replica.", ge=0, le=4096)
+    ] = 1.0
     engine_arguments: Annotated[
         dict[str, Any], knob("Any other engine argument of vLLM; set them by their own names.")
     ] = {}
@@ -151,14 +198,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def model_path(self) -> str:
         """What the engine loads."""
-        return str(DEMO_MODEL_PATH) if self.model == DEMO else self.model
+        return str(DEMO_MODELS[self.model][1]) if self.model in DEMO_MODELS else self.model
 
     @property
     def served_name(self) -> str:
         """What requests call it."""
         if self.model_name:
             return self.model_name
-        return DEMO_MODEL_NAME if self.model == DEMO else Path(self.model).name
+        return DEMO_MODELS[self.model][0] if self.model in DEMO_MODELS else Path(self.model).name
 
     @property
     def is_exposed(self) -> bool:

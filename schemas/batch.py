@@ -5,14 +5,20 @@ from typing import Annotated
 from msgspec import Meta
 
 from schemas.base import ReplyStruct
+from schemas.messages import ContentPart
 from schemas.sampling import NativeSampling
 from schemas.usage import Usage
 
+BatchPrompt = (
+    Annotated[str, Meta(min_length=1)]
+    | Annotated[list[ContentPart], Meta(min_length=1, max_length=1024)]
+)
+
 
 class BatchRequest(NativeSampling, kw_only=True):
-    """Prompts that share their sampling parameters."""
+    """Prompts that share their sampling parameters; each is text, or parts with pictures."""
 
-    prompts: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1)]
+    prompts: Annotated[list[BatchPrompt], Meta(min_length=1)]
     stream: bool = False
     model: str | None = None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,13 +18,24 @@ from tests.fake_engine import FakeEngine
 from tests.live_server import LiveServer, running_server
 
 ENGINE_START_SECONDS = 300
-FAKE_SETTINGS = Settings(port=0, model="fake/model", adapters={"pirate": "/adapters/pirate"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No server of the tests remembers anything in the user's own folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def fake_server() -> AsyncIterator[tuple[LiveServer, FakeEngine]]:
+async def fake_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[tuple[LiveServer, FakeEngine]]:
     engine = FakeEngine()
-    async with running_server(FAKE_SETTINGS, engine) as live:
+    adapter = make_adapter(tmp_path_factory.mktemp("adapters") / "pirate")
+    settings = Settings(port=0, model="fake/model", adapters={"pirate": str(adapter)})
+    async with running_server(settings, engine) as live:
         yield live, engine
 
 
@@ -52,6 +63,9 @@ async def real_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     settings = Settings(
         port=0,
         adapters={"noise": str(adapter)},
+        adapter_dir=str(tmp_path_factory.mktemp("adapter_root")),
+        admin_keys=("boss",),
+        max_pinned_loras=3,
         index_cache_dir=str(tmp_path_factory.mktemp("indexes")),
         tools_module="app.tools.examples",
     )
@@ -80,11 +94,15 @@ async def real_engine(settings: Settings) -> AsyncIterator[LiveServer]:
         from app.engine.vllm import VLLMEngine
 
     async with running_server(settings, VLLMEngine(settings, MARKS)) as live:
-        async with asyncio.timeout(ENGINE_START_SECONDS):
-            while live.server.app.engine.status == "loading":
-                await asyncio.sleep(0.2)
-        assert live.server.app.engine.status == "ready"
+        await until_loaded(live)
         yield live
+
+
+async def until_loaded(live: LiveServer) -> None:
+    async with asyncio.timeout(ENGINE_START_SECONDS):
+        while live.server.app.models.status == "loading":
+            await asyncio.sleep(0.01)
+    assert live.server.app.models.status == "ready"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,10 +7,22 @@ from itertools import zip_longest
 from typing import Any
 
 import msgspec
+from PIL.Image import Image
 
-from app.engine.base import Limits, Sampling, Status
-from app.errors import EngineDead, GenerationFailed, InvalidRequest
+from app.engine.base import (
+    PICTURE,
+    Adapter,
+    Layer,
+    Limits,
+    RenderedPrompt,
+    Sampling,
+    Status,
+)
+from app.errors import EngineDead, GenerationFailed, InvalidRequest, ServerError
 from tests.constraint_walk import check
+
+IMAGE_PLACE = "\x00"
+"""One token of the fake's: the byte 0."""
 
 GREETING = ("Hello", ", ", "world", "!")
 
@@ -63,7 +75,8 @@ class Submission(msgspec.Struct):
 
     prompt: str
     sampling: Sampling
-    adapter: str | None
+    adapter: Adapter | None
+    pictures: list[Image]
     closed: asyncio.Event
     aborted: asyncio.Event
 
@@ -87,7 +100,7 @@ class FakeTokenizer:
         lines = [f"tool: {tool['function']['name']}" for tool in tools or ()]
         lines += [f"{message['role']}: {message['content']}" for message in messages]
         lines += [f"{name}={value}" for name, value in arguments.items() if value is not True]
-        return "\n".join(lines)
+        return "\n".join(lines).replace(PICTURE, IMAGE_PLACE)
 
 
 class Turn(msgspec.Struct):
@@ -175,13 +188,21 @@ class FakeEngine:
         self.status: Status = "ready"
         self.tokenizer = FakeTokenizer()
         self.limits = limits or Limits(2048, 256, 1)
+        self.layers: dict[str, Layer] = {}
+        self.adapters: dict[int, Adapter] = {}
+        self.pinned: list[int] = []
+        self.refusal: ServerError | None = None
+        self.tokens_per_image = 1
         self.description = "a fake"
         self.scripts: deque[Script] = deque()
         self.submissions: list[Submission] = []
         self.submitted = asyncio.Event()
 
     def reset(self) -> None:
+        """Forget everything but the adapters, which belong to the server."""
+        adapters = self.adapters
         self.__init__()  # type: ignore[misc]
+        self.adapters = adapters
 
     def enqueue(self, *scripts: Script) -> None:
         self.scripts.extend(scripts)
@@ -194,16 +215,44 @@ class FakeEngine:
     async def start(self) -> None:
         pass
 
+    async def add_adapter(self, adapter: Adapter) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.adapters[adapter.number] = adapter
+
+    async def remove_adapter(self, adapter: Adapter) -> None:
+        del self.adapters[adapter.number]
+        self.pinned = [number for number in self.pinned if number != adapter.number]
+
+    async def pin_adapter(self, adapter: Adapter) -> None:
+        assert adapter.number in self.adapters
+        self.pinned.append(adapter.number)
+
+    async def illustrate(self, prompt: RenderedPrompt, images: Sequence[Image]) -> RenderedPrompt:
+        """A picture's place becomes more of the same token."""
+        token_ids = [
+            token_id
+            for each in prompt.token_ids
+            for token_id in [each] * (1 if each else self.tokens_per_image)
+        ]
+        return msgspec.structs.replace(prompt, token_ids=token_ids, pictures=list(images))
+
     async def submit(
-        self, prompt_token_ids: list[int], sampling: Sampling, adapter: str | None
+        self, prompt: RenderedPrompt, sampling: Sampling, adapter: Adapter | None
     ) -> FakeGeneration:
         if self.status == "failed":
             raise EngineDead("The engine has died.")
         if sampling.constraint is not None:
             check(sampling.constraint)
         script = self.scripts.popleft() if self.scripts else Script()
-        prompt = self.tokenizer.decode(prompt_token_ids)
-        submission = Submission(prompt, sampling, adapter, asyncio.Event(), asyncio.Event())
+        submission = Submission(
+            self.tokenizer.decode(prompt.token_ids),
+            sampling,
+            adapter,
+            prompt.pictures or [],
+            asyncio.Event(),
+            asyncio.Event(),
+        )
         self.submissions.append(submission)
         self.submitted.set()
         try:

@@ -11,6 +11,9 @@ from app.settings import Settings
 QUANTIZATION_ALIASES = {"int8": "int8_per_channel_weight_only", "fp8": "fp8_per_channel"}
 """`int8` is today's `load_in_8bit`: weights quantized while loading, without calibration."""
 
+PICTURE_CACHE_GIB = 1
+"""For prepared pictures, in the server's process and in the core's; vLLM's default is 4."""
+
 
 def known_arguments() -> frozenset[str]:
     """Names of every engine argument of the installed vLLM."""
@@ -31,14 +34,17 @@ def ours(settings: Settings) -> dict[str, Any]:
         "quantization": quantization or None,
         "max_model_len": settings.max_model_len or None,
         "enable_lora": True,
-        "max_loras": settings.max_loras,
+        "max_loras": settings.max_loras + settings.max_pinned_loras,
+        "max_cpu_loras": settings.max_loras + settings.max_pinned_loras + settings.max_cpu_loras,
         "max_lora_rank": settings.max_lora_rank,
+        "limit_mm_per_prompt": {"image": settings.max_images, "video": 0, "audio": 0},
+        "mm_processor_cache_gb": PICTURE_CACHE_GIB,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "pipeline_parallel_size": settings.pipeline_parallel_size,
         "data_parallel_size": settings.data_parallel_size,
         # One backend an engine, latched by its first structured request: never left to chance.
         "structured_outputs_config": {"backend": "outlines"},
-        "scheduler_cls": "app.engine.constraints.backend.scheduler",
+        "scheduler_cls": "app.engine.scheduler.scheduler",
         "enable_log_requests": False,
     }
     if settings.distributed_executor_backend != "auto":
@@ -52,5 +58,5 @@ def on_cpu(settings: Settings) -> dict[str, Any]:
         return {}
     return {
         "enforce_eager": True,
-        "worker_extension_cls": "app.engine.seeded_prefill.SeededPrefill",
+        "worker_extension_cls": "app.engine.repairs.extension.WorkerExtension",
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
+from PIL.Image import Image
 
 Status = Literal["loading", "ready", "failed"]
 
@@ -15,6 +16,50 @@ class Limits(msgspec.Struct, frozen=True):
     vocabulary_size: int
     max_token_chars: int
     """Characters of the longest token: a longer text than this times the context cannot fit."""
+
+    reads_images: bool = False
+    image_token_id: int | None = None
+    """Stands for one picture in a prompt that is not illustrated yet; None if no token does."""
+
+
+class RenderedPrompt(msgspec.Struct, frozen=True):
+    """What an engine reads."""
+
+    token_ids: list[int]
+    ending: str = ""
+    """The last of its text, by which to tell whether it opens a block of thinking."""
+
+    pictures: Any = None
+    """What the engine made of pictures; only it reads this."""
+
+    def followed_by(self, token_ids: Sequence[int]) -> "RenderedPrompt":
+        """The same with more behind it."""
+        return msgspec.structs.replace(self, token_ids=[*self.token_ids, *token_ids])
+
+
+PICTURE = "\ufdd0"
+"""Stands for a picture in a turn's text. One of the characters that Unicode keeps out of texts and
+leaves to programs: https://www.unicode.org/faq/private_use.html#nonchar1"""
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """One version of a LoRA adapter."""
+
+    name: str
+    """Unique to what it holds: prompts are cached under it."""
+
+    number: int
+    """From 1; never used twice while the engine lives."""
+
+    path: str
+    """Folder of `adapter_config.json` and `adapter_model.safetensors`, which never change."""
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A linear layer of the model, which an adapter may change."""
+
+    num_inputs: int
+    num_outputs: int
 
 
 END = -1
@@ -144,14 +189,17 @@ class Tokenizer(Protocol):
         tools: list[dict[str, Any]] | None,
         **arguments: Any,
     ) -> str:
-        """Apply the chat template. Raises InvalidRequest if it refuses the messages."""
+        """Apply the chat template; PICTURE in a message's content becomes what the model wants.
+
+        Raises InvalidRequest if the template refuses the messages.
+        """
         ...
 
 
 class Engine(Protocol):
     """A language model that answers many requests at once.
 
-    `tokenizer` and `limits` may be read once `status` is "ready".
+    `tokenizer`, `limits` and `layers` may be read once `status` is "ready".
     """
 
     @property
@@ -172,8 +220,35 @@ class Engine(Protocol):
         """Load the model. Raises EngineDead with one sentence if that fails."""
         ...
 
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """Linear layers under their names in checkpoints; empty if they are not known."""
+        ...
+
+    async def add_adapter(self, adapter: Adapter) -> None:
+        """Load it. Raises AdapterUnusable and EngineDead."""
+        ...
+
+    async def remove_adapter(self, adapter: Adapter) -> None:
+        """Free its memory; no request may name it any more.
+
+        Raises EngineDead and GenerationFailed.
+        """
+        ...
+
+    async def pin_adapter(self, adapter: Adapter) -> None:
+        """Keep it in the device's memory. Raises EngineDead and GenerationFailed."""
+        ...
+
+    async def illustrate(self, prompt: RenderedPrompt, images: Sequence[Image]) -> RenderedPrompt:
+        """Put pictures (RGB) in their places, in order; each becomes many tokens.
+
+        Raises InvalidRequest.
+        """
+        ...
+
     async def submit(
-        self, prompt_token_ids: list[int], sampling: Sampling, adapter: str | None
+        self, prompt: RenderedPrompt, sampling: Sampling, adapter: Adapter | None
     ) -> Generation:
         """Start a request and wait for its first output.
 

@@ -1,9 +1,8 @@
 """Environment variables that vLLM and PyTorch read when they are imported, which is not here."""
 
 import os
-import tempfile
-from pathlib import Path
 
+from app.folders import cache_folder
 from app.settings import Settings
 
 INDEX_CACHE_DIR = "SLIPSTREAM_INDEX_CACHE_DIR"
@@ -11,6 +10,9 @@ INDEX_CACHE_DIR = "SLIPSTREAM_INDEX_CACHE_DIR"
 
 INDEX_CACHE_BYTES = "SLIPSTREAM_INDEX_CACHE_BYTES"
 """Tells the engine core how much memory they may take."""
+
+MAX_LORAS = "SLIPSTREAM_MAX_LORAS"
+"""Tells the engine core how many adapters one batch may have; pinned ones have other places."""
 
 
 def prepare_environment(settings: Settings) -> None:
@@ -20,32 +22,11 @@ def prepare_environment(settings: Settings) -> None:
     """
     for name, value in environment(settings).items():
         os.environ.setdefault(name, value)
-    os.environ[INDEX_CACHE_DIR] = str(index_cache_dir(settings))
+    os.environ[INDEX_CACHE_DIR] = str(cache_folder(settings.index_cache_dir))
     os.environ[INDEX_CACHE_BYTES] = str(settings.index_cache_memory_mib * 2**20)
+    os.environ[MAX_LORAS] = str(settings.max_loras)
     if not settings.usage_stats:
         os.environ["VLLM_NO_USAGE_STATS"] = "1"
-
-
-def index_cache_dir(settings: Settings) -> Path:
-    """Where compiled patterns are kept; a temporary folder if that cannot be written to."""
-    if settings.index_cache_dir:
-        return Path(settings.index_cache_dir)
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipstream"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return own_temporary_folder()
-
-
-def own_temporary_folder() -> Path:
-    """The same one at each start, unless somebody else has taken its name."""
-    folder = Path(tempfile.gettempdir()) / f"slipstream-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid == os.getuid():
-        return folder
-    return Path(tempfile.mkdtemp(prefix="slipstream-"))
 
 
 def environment(settings: Settings) -> dict[str, str]:

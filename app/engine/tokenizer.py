@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from app.engine.pictures import PictureReader
 from app.errors import InvalidRequest
 
 
@@ -16,11 +17,15 @@ class EngineTokenizer:
     several threads; tokenizers without a Rust part are used one call at a time.
     """
 
-    def __init__(self, tokenizer: Any, chat_template: str | None) -> None:
+    def __init__(
+        self, tokenizer: Any, chat_template: str | None, pictures: PictureReader | None = None
+    ) -> None:
         self._tokenizer = tokenizer
+        self._pictures = pictures
         self._lock = threading.Lock()
         self._rust = getattr(tokenizer, "backend_tokenizer", None)
-        self.chat_template = chat_template or getattr(tokenizer, "chat_template", None)
+        resolved = pictures.chat_template if pictures else chat_template
+        self.chat_template = resolved or getattr(tokenizer, "chat_template", None)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         if self._rust is not None:
@@ -51,9 +56,10 @@ class EngineTokenizer:
             raise InvalidRequest(
                 "This model has no chat template; use /v1/completions, or set LLM_CHAT_TEMPLATE."
             )
+        placed = self._pictures.placed(messages) if self._pictures else messages
         return template_errors_refused(
             lambda: self._tokenizer.apply_chat_template(
-                messages,
+                placed,
                 tools=tools,
                 chat_template=self.chat_template,
                 tokenize=False,

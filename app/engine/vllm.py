@@ -1,46 +1,45 @@
-"""`AsyncLLMEngine` behind `base.Engine`: the only place where vLLM's errors are known."""
+"""`AsyncLLMEngine` behind `base.Engine`."""
 
 import asyncio
 import gc
-import itertools
 import logging
 import multiprocessing
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import vllm.envs
+from PIL.Image import Image
 from prometheus_client import REGISTRY
 from vllm import SamplingParams
 from vllm.engine.async_llm_engine import AsyncLLMEngine
-from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMError
 from vllm.lora.request import LoRARequest
-from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.structured_output.utils import _reduced_vocabulary
 
 from app.engine.arguments import engine_arguments
-from app.engine.base import Limits, Sampling, Status
+from app.engine.base import Adapter, Layer, Limits, RenderedPrompt, Sampling, Status
 from app.engine.constraints.compiler import ConstraintCompiler
 from app.engine.constraints.vocabulary import make_vocabulary
 from app.engine.devices import register_gpus
 from app.engine.environment import INDEX_CACHE_DIR
+from app.engine.generation import VLLMGeneration
+from app.engine.layers import linear_layers
+from app.engine.pictures import PictureReader, reads_images
 from app.engine.tokenizer import EngineTokenizer
-from app.errors import EngineDead, GenerationFailed, InvalidRequest, Overloaded, ServerError
-from app.primed import Primed
+from app.engine.translation import VLLM_ERRORS, first_line, translate, translated
+from app.errors import AdapterUnusable, EngineDead, InvalidRequest
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 OUTPUT_KINDS = {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
 STOP_TIMEOUT_SECONDS = 5.0
-UNFINISHED = frozenset({"abort", "error"})
-VLLM_ERRORS = (VLLMError, EngineDeadError, EngineGenerateError)
 
 
 class VLLMEngine:
@@ -48,6 +47,7 @@ class VLLMEngine:
 
     tokenizer: EngineTokenizer
     limits: Limits
+    layers: Mapping[str, Layer]
     description = ""
 
     def __init__(self, settings: Settings, marks: Collection[str] = ()) -> None:
@@ -57,7 +57,7 @@ class VLLMEngine:
         self._opening: asyncio.Task[AsyncLLMEngine] | None = None
         self._llm: AsyncLLMEngine | None = None
         self._compiler: ConstraintCompiler | None = None
-        self._adapters: dict[str, LoRARequest] = {}
+        self._pictures: PictureReader | None = None
         self._defaults: dict[str, Any] = {}
         self._failed = False
 
@@ -72,7 +72,6 @@ class VLLMEngine:
         self._opening = asyncio.create_task(asyncio.to_thread(self._open))
         try:
             llm = await asyncio.shield(self._opening)
-            await self._load_adapters(llm)
             await llm.get_supported_tasks()
         except Exception as error:
             self._failed = True
@@ -93,33 +92,36 @@ class VLLMEngine:
     def _describe(self, llm: AsyncLLMEngine) -> None:
         """Read off the loaded model what requests are checked against."""
         model = llm.model_config
-        template = self._settings.chat_template
+        path = self._settings.chat_template
+        template = Path(path).read_text() if path else None
         tokenizer = llm.get_tokenizer()
-        self.tokenizer = EngineTokenizer(
-            tokenizer, Path(template).read_text() if template else None
-        )
+        pictures = PictureReader(llm, template) if reads_images(llm) else None
+        self.tokenizer = EngineTokenizer(tokenizer, template, pictures)
         self.limits = Limits(
             max_model_len=model.max_model_len,
             vocabulary_size=model.get_vocab_size(),
             max_token_chars=self.tokenizer.max_token_chars,
+            reads_images=self._check_type(pictures),
+            image_token_id=pictures.token_id if pictures else None,
         )
+        self._pictures = pictures
         self._compiler = ConstraintCompiler(
             self._settings,
             make_vocabulary(_reduced_vocabulary(tokenizer), tokenizer, self._marks),
             Path(os.environ[INDEX_CACHE_DIR]),
         )
         self._compiler.open()
+        self.layers = linear_layers(model.hf_config, reads_images=model.is_multimodal_model)
         self._defaults = model.get_diff_sampling_param()
         device = llm.vllm_config.device_config.device_type
         dtype = str(model.dtype).removeprefix("torch.")
         self.description = f"{model.architecture}, {dtype}, {device}"
 
-    async def _load_adapters(self, llm: AsyncLLMEngine) -> None:
-        ids = itertools.count(1)
-        for name, path in self._settings.adapters.items():
-            request = LoRARequest(lora_name=name, lora_int_id=next(ids), lora_path=path)
-            await llm.add_lora(request)
-            self._adapters[name] = request
+    def _check_type(self, pictures: PictureReader | None) -> bool:
+        """Whether pictures are read, as the operator wants and the model can."""
+        if self._settings.model_type == "VL" and pictures is None:
+            raise InvalidRequest("MODEL_TYPE is VL, but this model reads no pictures.")
+        return self._settings.model_type != "LLM" and pictures is not None
 
     def _settle(self) -> None:
         """Show the GPUs, and make the steady state cheap.
@@ -133,17 +135,46 @@ class VLLMEngine:
         gc.collect()
         gc.freeze()
 
-    async def submit(
-        self, prompt_token_ids: list[int], sampling: Sampling, adapter: str | None
-    ) -> "VLLMGeneration":
-        """Start a request and wait for its first output; see `base.Engine`."""
+    @property
+    def _running(self) -> AsyncLLMEngine:
         if self._llm is None:
             raise EngineDead("The engine is not running.")
-        outputs = self._llm.generate(
-            {"type": "token", "prompt_token_ids": prompt_token_ids},
+        return self._llm
+
+    async def add_adapter(self, adapter: Adapter) -> None:
+        """Load it; what our own checks let through, vLLM may still refuse."""
+        try:
+            await self._running.add_lora(lora_request(adapter))
+        except EngineDeadError as error:
+            raise translate(error) from error
+        except Exception as error:
+            logger.warning("vLLM refused adapter %s: %s", adapter.name, error)
+            raise AdapterUnusable(
+                "The engine could not apply the adapter to this model."
+            ) from error
+
+    async def remove_adapter(self, adapter: Adapter) -> None:
+        with translated():
+            await self._running.remove_lora(adapter.number)
+
+    async def pin_adapter(self, adapter: Adapter) -> None:
+        with translated():
+            await self._running.pin_lora(adapter.number)
+
+    async def illustrate(self, prompt: RenderedPrompt, images: Sequence[Image]) -> RenderedPrompt:
+        if self._pictures is None:
+            raise InvalidRequest("This model reads no pictures.", param="messages")
+        return await self._pictures.illustrate(prompt, images)
+
+    async def submit(
+        self, prompt: RenderedPrompt, sampling: Sampling, adapter: Adapter | None
+    ) -> "VLLMGeneration":
+        """Start a request and wait for its first output; see `base.Engine`."""
+        outputs = self._running.generate(
+            engine_input(prompt),
             self._parameters(sampling, await self._constrained(sampling)),
             secrets.token_hex(8),
-            lora_request=self._adapters[adapter] if adapter else None,
+            lora_request=lora_request(adapter) if adapter else None,
         )
         generation = VLLMGeneration(outputs)
         await generation.wait_for_first()
@@ -204,44 +235,13 @@ class VLLMEngine:
             await asyncio.wait([opening], timeout=0.2)
 
 
-class VLLMGeneration(Primed[RequestOutput]):
-    """Outputs of one request."""
-
-    __slots__ = ("_outputs",)
-
-    def __init__(self, outputs: AsyncGenerator[RequestOutput, None]) -> None:
-        super().__init__()
-        self._outputs = outputs
-
-    async def next(self) -> RequestOutput:
-        try:
-            output = await anext(self._outputs)
-        except VLLM_ERRORS as error:
-            raise translate(error) from error
-        for completion in output.outputs:
-            if completion.finish_reason in UNFINISHED:
-                raise GenerationFailed("The engine gave the generation up.")
-        return output
-
-    async def aclose(self) -> None:
-        await self._outputs.aclose()
+def engine_input(prompt: RenderedPrompt) -> Any:
+    """What is rendered already, so that vLLM does not render it again in a thread of its own."""
+    if prompt.pictures is None:
+        return {"type": "token", "prompt_token_ids": prompt.token_ids}
+    return {**prompt.pictures, "prompt_token_ids": prompt.token_ids}
 
 
-def translate(error: Exception) -> ServerError:
-    """vLLM's exception as ours; what neither knows is logged and told as a failed generation."""
-    match error:
-        case EngineDeadError():
-            return EngineDead("The engine has died.")
-        case GracefulHTTPError():
-            return Overloaded("The engine's queue is full.")
-        case VLLMClientError():
-            return InvalidRequest(
-                f"{str(error).rstrip('.')}.", param=getattr(error, "parameter", None)
-            )
-        case _:
-            logger.error("generation failed", exc_info=error)
-            return GenerationFailed("The generation failed.")
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def lora_request(adapter: Adapter) -> LoRARequest:
+    """vLLM takes requests of one name for one; each version is another, whatever its files."""
+    return LoRARequest(f"{adapter.name}.{adapter.number}", adapter.number, adapter.path)

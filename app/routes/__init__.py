@@ -7,6 +7,7 @@ from app.admission import require_loaded
 from app.routes.native.batch import create_batch
 from app.routes.native.chat import answer_prompt, create_chat
 from app.routes.native.generate import create_function_call, create_generation
+from app.routes.openai.adapters import ADAPTER_ROUTES
 from app.routes.openai.chat_completions import create_chat_completion
 from app.routes.openai.completions import create_completion
 from app.routes.openai.models import list_models, retrieve_model
@@ -44,7 +45,13 @@ ROUTES: list[HTTPRouteHandler | Router] = [
     Router(
         "/v1",
         guards=[require_loaded],
-        route_handlers=[create_chat_completion, create_completion, list_models, retrieve_model],
+        route_handlers=[
+            create_chat_completion,
+            create_completion,
+            list_models,
+            retrieve_model,
+            ADAPTER_ROUTES,
+        ],
     ),
 ]
 """Everything that is served; what needs the model stands behind `require_loaded`."""

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from app.engine.base import Constraint, Generation, Logprob, Sampling
+from app.engine.base import Constraint, Generation, Logprob, RenderedPrompt, Sampling
 from app.errors import GenerationFailed, InvalidRequest
 from app.replies.usage import TokenCount
 from app.sampling import retried
 
-Submit = Callable[[list[int], Sampling], Awaitable[Generation]]
+Submit = Callable[[RenderedPrompt, Sampling], Awaitable[Generation]]
 
 
 class MadeCompletion(msgspec.Struct):
@@ -26,7 +26,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt, how to generate, and how often at most; all attempts at a reply share it."""
 
     submit: Submit
-    prompt: list[int]
+    prompt: RenderedPrompt
     sampling: Sampling
     max_attempts: int
     tokens: TokenCount
@@ -47,7 +47,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         max_tokens = self.sampling.arguments["max_tokens"] - len(kept)
         sampling = retried(self.sampling, attempt, constraint, max(max_tokens, 1))
         try:
-            return await self.submit([*self.prompt, *kept], sampling)
+            return await self.submit(self.prompt.followed_by(kept), sampling)
         except InvalidRequest as error:
             raise GenerationFailed(
                 "A call did not satisfy its schema, and too few tokens are left for another one.",

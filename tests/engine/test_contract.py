@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from app.engine.base import Engine, Sampling
+from app.engine.base import Engine, RenderedPrompt, Sampling
 from app.errors import GenerationFailed
 from tests.fake_engine import FakeEngine, Script
 
@@ -19,10 +19,10 @@ def any_engine(request: pytest.FixtureRequest) -> Engine:
     return FakeEngine()
 
 
-def prompt(engine: Engine) -> list[int]:
+def prompt(engine: Engine) -> RenderedPrompt:
     turns = [{"role": "user", "content": "Hello"}]
     text = engine.tokenizer.render(turns, None, add_generation_prompt=True)
-    return engine.tokenizer.encode(text, add_special_tokens=False)
+    return RenderedPrompt(engine.tokenizer.encode(text, add_special_tokens=False))
 
 
 async def text_of(engine: Engine, *, stream: bool, **arguments: object) -> dict[int, str]:
@@ -37,8 +37,9 @@ async def text_of(engine: Engine, *, stream: bool, **arguments: object) -> dict[
 
 async def test_engine_is_ready_and_knows_its_limits(any_engine: Engine) -> None:
     assert any_engine.status == "ready"
-    assert any_engine.limits.max_model_len > len(prompt(any_engine))
-    assert max(prompt(any_engine)) < any_engine.limits.vocabulary_size
+    token_ids = prompt(any_engine).token_ids
+    assert any_engine.limits.max_model_len > len(token_ids)
+    assert max(token_ids) < any_engine.limits.vocabulary_size
     assert any_engine.limits.max_token_chars >= 1
     assert any_engine.description
 

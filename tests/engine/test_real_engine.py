@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.demo.corpus import read_corpus
-from app.engine.base import Constraint, Match, Sampling
+from app.engine.base import Constraint, Match, RenderedPrompt, Sampling
 from app.replies.native import text_of
 from tests.live_server import LiveServer
 from tests.sse_client import events
@@ -172,7 +172,7 @@ async def test_vllm_metrics_stand_beside_ours(client: httpx.AsyncClient) -> None
 
 async def test_constraint_binds_the_whole_reply(real_server: LiveServer) -> None:
     engine = real_server.server.app.engine
-    prompt = engine.tokenizer.encode("a", add_special_tokens=False)
+    prompt = RenderedPrompt(engine.tokenizer.encode("a", add_special_tokens=False))
     constraint = Constraint((Match(pattern="(yes|no){2}", param="structured_outputs"),))
     sampling = Sampling({"max_tokens": 20, "temperature": 1.0}, False, constraint)
 

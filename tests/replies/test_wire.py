@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.engine.base import Sampling
+from app.engine.base import RenderedPrompt, Sampling
 from app.errors import ModelNotFound, Overloaded, PromptTooLong, encode_error
 from app.replies import native
 from app.replies.chat_completions import chat_completion, chat_frames
@@ -31,6 +31,7 @@ ENVELOPE = Envelope('id-"1"', 1700000000, "模型/a")
 TEXT = ('He said:\n"', "\u2028data: 你", "\\好\U0001f600", "\x00\x7f")
 """Line breaks, quotes and an event's own prefix: what breaks careless framing."""
 
+ABC = RenderedPrompt([97, 98, 99])
 Golden = Any
 
 
@@ -50,7 +51,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 async def generation(*, stream: bool, **arguments: Any) -> FakeGeneration:
     engine = FakeEngine()
     engine.enqueue(Script(pieces=TEXT))
-    return await engine.submit([97, 98, 99], Sampling(arguments, stream), None)
+    return await engine.submit(ABC, Sampling(arguments, stream), None)
 
 
 async def final(**arguments: Any) -> FakeOutput:
@@ -150,7 +151,7 @@ def verified_turns(*, stream: bool, grows: bool, legacy: bool) -> VerifiedTurns:
     )
     task = Task(
         submit=lambda prompt, sampling: engine.submit(prompt, sampling, None),
-        prompt=[97, 98, 99],
+        prompt=ABC,
         sampling=Sampling({"max_tokens": 9}, stream),
         max_attempts=1,
         tokens=TokenCount(3),
@@ -185,7 +186,7 @@ async def test_thinking(golden: Golden) -> None:
     for stream in (False, True):
         engine = FakeEngine()
         engine.enqueue(Script(pieces=("Hm.", "\n</thi", "nk>\n\n", '{"a": 1}')))
-        source = await engine.submit([97], Sampling({}, stream), None)
+        source = await engine.submit(ABC, Sampling({}, stream), None)
         pieces = split_outputs(source, "inside")
         if stream:
             frames = turn_frames(pieces, TokenCount(3), ENVELOPE, chat_request(), Style())

@@ -1,22 +1,19 @@
 """vLLM's structured output in the engine core: our programs in the place of its outlines backend.
 
-Loaded into the engine core by naming `scheduler` as its scheduler class. Beside what vLLM's own
-does, the patterns are compiled already, a token costs microseconds (vLLM 0.32 has outlines-core
-list all allowed tokens at each step: 1.7 ms with a vocabulary of 130,000), and masks are kept.
+Loaded into the engine core by `app.engine.scheduler`. Beside what vLLM's own does, the patterns
+are compiled already, a token costs microseconds (vLLM 0.32 has outlines-core list all allowed
+tokens at each step: 1.7 ms with a vocabulary of 130,000), and masks are kept.
 """
 
 import os
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import torch
 from cachetools import LRUCache
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.core.sched.interface import SchedulerInterface
-from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.structured_output import backend_outlines
 from vllm.v1.structured_output.backend_types import (
     StructuredOutputGrammar,
@@ -148,12 +145,6 @@ def keep(cache: LRUCache[K, V], key: K, value: V) -> None:
     """Unless it is larger than the whole cache."""
     with suppress(ValueError):
         cache[key] = value
-
-
-def scheduler(**arguments: Any) -> SchedulerInterface:
-    """The scheduler that vLLM would have chosen: naming this loads the module, no more."""
-    config = arguments["vllm_config"].scheduler_config
-    return (AsyncScheduler if config.async_scheduling else Scheduler)(**arguments)
 
 
 backend_outlines.OutlinesBackend = ProgramBackend

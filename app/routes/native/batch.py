@@ -6,7 +6,7 @@ from litestar.response.base import ASGIResponse
 
 from app.call import json_reply
 from app.errors import InvalidRequest
-from app.prompts import all_rendered, chat_prompt
+from app.prompts import chat_prompt
 from app.replies.native import batch_frames, batch_reply
 from app.routes.parameters import CallDependency, reply_of
 from app.sse import EventStream
@@ -20,7 +20,7 @@ async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> AS
     model = call.choose_model(data.model)
     check_size(data, call.request.app.state.settings.max_batch_prompts)
     turns = ([UserMessage(content=prompt)] for prompt in data.prompts)
-    prompts = await all_rendered([chat_prompt(call.engine, each) for each in turns])
+    prompts = await call.all_rendered([chat_prompt(call.engine, each) for each in turns])
     if data.stream:
         merged = await call.stream_all(prompts, data, deltas=False)
         return EventStream(batch_frames(merged, call.tokens, model), merged)

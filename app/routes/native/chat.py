@@ -6,7 +6,7 @@ from litestar.response.base import ASGIResponse
 
 from app.admission import require_loaded
 from app.call import json_reply
-from app.prompts import chat_prompt, rendered
+from app.prompts import chat_prompt
 from app.replies.native import chat_reply, delta_frames, prompt_reply
 from app.routes.parameters import CallDependency, reply_of
 from app.sse import EventStream
@@ -20,7 +20,7 @@ DEFAULT_SYSTEM_PROMPT = SystemMessage(content="You are a helpful assistant.")
 async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGIResponse:
     """Continue a conversation."""
     model = call.choose_model(data.model)
-    prompt = await rendered(chat_prompt(call.engine, data.messages))
+    prompt = await call.rendered(chat_prompt(call.engine, data.messages))
     if data.stream:
         generation = await call.stream(prompt, data)
         return EventStream(delta_frames(generation, call.tokens, model), generation)
@@ -33,5 +33,5 @@ async def answer_prompt(data: JSONBody[PromptRequest], call: CallDependency) -> 
     call.choose_model(data.model)
     earlier = [DEFAULT_SYSTEM_PROMPT] if data.history is None else data.history
     turns = [*earlier, UserMessage(content=data.prompt)]
-    prompt = await rendered(chat_prompt(call.engine, turns))
+    prompt = await call.rendered(chat_prompt(call.engine, turns))
     return json_reply(prompt_reply(await call.complete(prompt, data), data))

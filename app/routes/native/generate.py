@@ -6,7 +6,7 @@ from litestar.response.base import ASGIResponse
 
 from app.call import Call, Turns, json_reply
 from app.errors import InvalidRequest
-from app.prompts import chat_prompt, rendered, rendered_prompt
+from app.prompts import chat_prompt
 from app.replies.native import assistant_reply, delta_frames, generate_reply
 from app.replies.turns import function_reply
 from app.routes.parameters import CallDependency, reply_of, schema_headers
@@ -21,7 +21,7 @@ from schemas.tools import FunctionDefinition
 async def create_generation(data: JSONBody[GenerateRequest], call: CallDependency) -> ASGIResponse:
     """Generate from a `prompt`, or the next turn of `messages`."""
     model = call.choose_model(data.model)
-    prompt = await rendered(chat_prompt(call.engine, messages_of(data)))
+    prompt = await call.rendered(chat_prompt(call.engine, messages_of(data)))
     if data.stream:
         generation = await call.stream(prompt, data)
         return EventStream(delta_frames(generation, call.tokens, model), generation)
@@ -52,7 +52,7 @@ async def create_function_call(
         turns: Turns = call.rounds(data.messages, data, offer)
     else:
         prompt = chat_prompt(call.engine, data.messages, tools=definitions, dialect=dialect)
-        turns = call.turns(await rendered_prompt(prompt), data, offer)
+        turns = call.turns(await call.rendered(prompt), data, offer)
     (draft,) = await call.complete_turns(turns, offer)
     return json_reply(function_reply(draft), schema_headers(offer))
 

@@ -8,9 +8,9 @@ from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.call import Call, Turns, json_reply
-from app.engine.base import Output
+from app.engine.base import Output, RenderedPrompt
 from app.errors import InvalidRequest
-from app.prompts import RenderedPrompt, chat_prompt, rendered_prompt
+from app.prompts import chat_prompt
 from app.replies.chat_completions import chat_completion, chat_frames
 from app.replies.envelope import Envelope, new_envelope
 from app.replies.turns import (
@@ -53,7 +53,7 @@ async def create_chat_completion(
         dialect=call.dialect,
         template_arguments=template,
     )
-    prompt = await rendered_prompt(turns)
+    prompt = await call.rendered(turns)
     if isinstance(asked, Offer):
         return await answer_with_calls(data, call, prompt, envelope, headers, asked)
     return await answer_with_text(data, call, prompt, envelope, headers, asked)
@@ -92,10 +92,10 @@ async def answer_with_text(
     if form is not None and form.thinking != "none":
         return await answer_with_thoughts(data, call, prompt, envelope, headers, form)
     if data.stream:
-        generation = await call.stream(prompt.token_ids, data, form)
+        generation = await call.stream(prompt, data, form)
         frames = chat_frames(generation, call.tokens, envelope, data)
         return EventStream(frames, generation, headers)
-    output = await call.complete(prompt.token_ids, data, form)
+    output = await call.complete(prompt, data, form)
     return json_reply(chat_completion(output, call.tokens, envelope, data), headers)
 
 
@@ -108,11 +108,11 @@ async def answer_with_thoughts(
     form: Format,
 ) -> ASGIResponse:
     if data.stream:
-        generation = await call.stream(prompt.token_ids, data, form)
+        generation = await call.stream(prompt, data, form)
         pieces = split_outputs(generation, form.thinking, call.tokens)
         frames = turn_frames(pieces, call.tokens, envelope, data, Style())
         return EventStream(frames, generation, headers)
-    output = await call.complete(prompt.token_ids, data, form)
+    output = await call.complete(prompt, data, form)
     pieces = split_outputs(single(output), form.thinking)
     choices = await drafts(pieces, Style(), data.n or 1, data.top_logprobs or 0)
     return json_reply(turns_completion(choices, call.tokens, envelope), headers)

@@ -8,7 +8,7 @@ from litestar.response.base import ASGIResponse
 
 from app.call import Call, json_reply
 from app.errors import InvalidRequest
-from app.prompts import Prompt, all_rendered, text_prompt, token_prompt
+from app.prompts import Prompt, text_prompt, token_prompt
 from app.replies.completions import completion, completion_frames
 from app.replies.envelope import new_envelope
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
@@ -27,7 +27,7 @@ async def create_completion(
     if data.best_of not in (None, data.n or 1):
         raise InvalidRequest("best_of: only a value equal to n is supported.", param="best_of")
     envelope = new_envelope("cmpl", call.choose_model(data.model))
-    prompts = await all_rendered([prompt_of(call, given) for given in prompts_of(data, call)])
+    prompts = await call.all_rendered([prompt_of(call, given) for given in prompts_of(data, call)])
     form = await call.admitted(lambda: format_of(data))
     headers = ignored_headers(data) | schema_headers(form)
     if data.stream:

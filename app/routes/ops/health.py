@@ -40,7 +40,7 @@ async def read_readiness(state: State) -> Response[dict[str, str]]:
 def health_status(state: State) -> Literal["healthy", "loading", "draining", "failed"]:
     if state.admission.draining_since is not None:
         return "draining"
-    status: Literal["ready", "loading", "failed"] = state.engine.status
+    status: Literal["ready", "loading", "failed"] = state.models.status
     return "healthy" if status == "ready" else status
 
 

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from app.call import Call, json_reply
 from app.errors import InvalidRequest
-from app.prompts import chat_prompt, rendered, run_sized, text_prompt
+from app.prompts import chat_prompt, run_sized, text_prompt
 from app.routes.parameters import CallDependency, reply_of
 from schemas.tokens import DetokenizeReply, DetokenizeRequest, TokenizeReply, TokenizeRequest
 
@@ -32,9 +32,11 @@ async def tokens_of(data: TokenizeRequest, call: Call) -> list[int]:
         raise InvalidRequest("Send exactly one of prompt and messages.", param="prompt")
     if data.messages is not None:
         arguments = {"add_generation_prompt": data.add_generation_prompt}
-        return await rendered(chat_prompt(call.engine, data.messages, template_arguments=arguments))
+        prompt = chat_prompt(call.engine, data.messages, template_arguments=arguments)
+        return (await call.rendered(prompt)).token_ids
     special = data.add_special_tokens
-    return await rendered(text_prompt(call.engine, data.prompt or "", add_special_tokens=special))
+    prompt = text_prompt(call.engine, data.prompt or "", add_special_tokens=special)
+    return (await call.rendered(prompt)).token_ids
 
 
 @post("/detokenize", status_code=200, responses=reply_of(DetokenizeReply))

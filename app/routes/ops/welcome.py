@@ -20,7 +20,7 @@ async def read_model_details(call: CallDependency) -> ModelDetails:
     return ModelDetails(
         model_name=models.name,
         model_path=models.path,
-        adapter_path=next(iter(models.adapters.values()), None),
+        adapter_path=next((each.source.location for each in models.adapters), None),
         template=template_name(call.engine.tokenizer.chat_template),
     )
 

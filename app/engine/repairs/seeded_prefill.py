@@ -1,4 +1,4 @@
-"""A repair of vLLM on CPUs, loaded into its worker processes as a worker extension.
+"""Seeded requests whose prefill is split, on CPUs.
 
 A prompt whose prefill is split over steps samples tokens that are thrown away. vLLM then winds
 the generator of a seeded request back, by an offset that only CUDA generators have: on a CPU this
@@ -14,10 +14,6 @@ from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 
 original_sample = CPUModelRunner._sample
 original_bookkeeping = CPUModelRunner._bookkeeping_sync
-
-
-class SeededPrefill:
-    """Named in `worker_extension_cls`; importing this module is what repairs."""
 
 
 def sample(runner: Any, *args: Any, **kwargs: Any) -> Any:

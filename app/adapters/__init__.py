@@ -1,0 +1,1 @@
+"""LoRA adapters that are served beside the base model, and swapped while it runs."""

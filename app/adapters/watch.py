@@ -1,0 +1,41 @@
+"""The folder of adapters and the journal, watched: what changes there is followed.
+
+`watchfiles` waits until a burst of changes is over; an adapter that is only half there all the same
+fails its checks, the old one stays, and the next change is another try.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from watchfiles import Change, awatch
+
+from app.adapters.registry import AdapterRegistry
+
+LOOK_ANYWAY_MS = 30_000
+"""Network file systems tell nothing; so look now and then."""
+
+
+async def watch(registry: AdapterRegistry) -> None:
+    """Reconcile at every change, until cancelled."""
+    journal = registry.journal.path
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    root = registry.files.root.path
+    folders = [journal.parent] if root is None else [root, journal.parent]
+    changes = awatch(
+        *folders,
+        watch_filter=is_ours(journal),
+        rust_timeout=LOOK_ANYWAY_MS,
+        yield_on_timeout=True,
+        ignore_permission_denied=True,
+    )
+    async for _ in changes:
+        await registry.reconcile()
+
+
+def is_ours(journal: Path) -> Callable[[Change, str], bool]:
+    """Everything in the folder of adapters, and the journal without the files beside it."""
+
+    def accepts(_: Change, path: str) -> bool:
+        return Path(path).parent != journal.parent or Path(path) == journal
+
+    return accepts
