@@ -85,6 +85,15 @@ async def random_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
         yield live
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def vision_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LiveServer]:
+    """The demo vision model on a real engine."""
+    indexes = tmp_path_factory.mktemp("indexes")
+    settings = Settings(port=0, model="demo-vision", index_cache_dir=str(indexes))
+    async with real_engine(settings) as live:
+        yield live
+
+
 @asynccontextmanager
 async def real_engine(settings: Settings) -> AsyncIterator[LiveServer]:
     """A server whose model is loaded."""

@@ -5,8 +5,9 @@ pytestmark = pytest.mark.engine
 
 
 def test_rows_of_the_base_model_are_not_changed_by_the_last_slots_adapter() -> None:
-    from app.engine.repairs.base_rows import without_base_rows
     from vllm.lora.ops.torch_ops import lora_ops
+
+    from app.engine.repairs.base_rows import without_base_rows
 
     inputs, weights = torch.ones(4, 3), torch.arange(1.0, 13.0).reshape(2, 2, 3)
     slots = torch.tensor([0, -1, 1, -1])
