@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import msgspec
-from huggingface_hub import HfApi, hf_hub_download
+from httpx2 import HTTPError
+from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -28,7 +28,7 @@ def pinned_to_commit(source: Source, max_bytes: int) -> Source:
         check_remote_size(source, max_bytes)
     except ABSENT as error:
         raise absent(source) from error
-    except (HfHubHTTPError, OSError):
+    except (HTTPError, OSError):
         pass  # A hub that cannot be reached may have been, when this was cached.
     return msgspec.structs.replace(source, revision=download(source).name)
 
@@ -51,14 +51,16 @@ def download(source: Source) -> Path:
 
     Blocks. Raises AdapterNotFound and HubUnreachable.
     """
-    revision = source.revision or None
+    api, revision = HfApi(), source.revision or None
     try:
-        paths = [Path(hf_hub_download(source.location, name, revision=revision)) for name in FILES]
+        paths = [
+            Path(api.hf_hub_download(source.location, name, revision=revision)) for name in FILES
+        ]
     except LocalEntryNotFoundError as error:
         raise HubUnreachable("The hub did not answer, and the adapter is not cached.") from error
     except ABSENT as error:
         raise absent(source) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise HubUnreachable("The hub did not answer.") from error
     return paths[0].parent
 
