@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app.demo import DEMO_MODELS
+from app.demo import DEMO_ADAPTERS_PATH, DEMO_MODELS
 
 
 def knob(description: str, **limits: Any) -> Meta:
@@ -199,6 +199,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def model_path(self) -> str:
         """What the engine loads."""
         return str(DEMO_MODELS[self.model][1]) if self.model in DEMO_MODELS else self.model
+
+    @property
+    def adapter_folder(self) -> str:
+        """Folder of adapters that is watched; the demo model has its own."""
+        return self.adapter_dir or (str(DEMO_ADAPTERS_PATH) if self.model == "demo" else "")
 
     @property
     def served_name(self) -> str:

@@ -15,7 +15,7 @@ class AdapterFiles:
     """Finds adapters' files as the settings allow. All of it blocks."""
 
     def __init__(self, settings: Settings) -> None:
-        self.root = AdapterRoot(settings.adapter_dir)
+        self.root = AdapterRoot(settings.adapter_folder)
         self._hub_is_allowed = settings.adapter_hub
         self._max_bytes = settings.max_adapter_mib * 2**20
 

@@ -4,6 +4,7 @@
 fails its checks, the old one stays, and the next change is another try.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,22 @@ from watchfiles import Change, awatch
 
 from app.adapters.registry import AdapterRegistry
 
+logger = logging.getLogger(__name__)
+
 LOOK_ANYWAY_MS = 30_000
 """Network file systems tell nothing; so look now and then."""
 
 
 async def watch(registry: AdapterRegistry) -> None:
     """Reconcile at every change, until cancelled."""
+    try:
+        await follow(registry)
+    except OSError as error:  # no inotify left, for instance
+        logger.warning("the folder of adapters is polled, because of %s", error)
+        await follow(registry, polling=True)
+
+
+async def follow(registry: AdapterRegistry, *, polling: bool = False) -> None:
     journal = registry.journal.path
     journal.parent.mkdir(parents=True, exist_ok=True)
     root = registry.files.root.path
@@ -26,6 +37,7 @@ async def watch(registry: AdapterRegistry) -> None:
         watch_filter=is_ours(journal),
         rust_timeout=LOOK_ANYWAY_MS,
         yield_on_timeout=True,
+        force_polling=polling or None,
         ignore_permission_denied=True,
     )
     async for _ in changes:
