@@ -7,8 +7,8 @@ import msgspec
 
 from app.engine.base import Completion, Generation, Output, Timings
 from app.errors import GenerationFailed
-from app.tools.admitted import SchemaViolation
 from app.tools.attempts import MadeCompletion, Task
+from app.tools.gate.admitted import SchemaViolation
 from app.tools.structured import Format
 
 

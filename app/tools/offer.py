@@ -7,10 +7,10 @@ import msgspec
 
 from app.engine.base import END, Choice, Constraint, Match, Segment, Text
 from app.errors import InvalidRequest
-from app.tools.admitted import AdmittedSchema, admit
-from app.tools.cost import MAX_REQUEST_COST
 from app.tools.dialects import END_THINK, GAPS, THINK, Dialect, Thinking, thinking_segments
-from app.tools.normalise import ANY_TYPE, LOOSE
+from app.tools.gate.admitted import AdmittedSchema, admit
+from app.tools.gate.cost import MAX_REQUEST_COST
+from app.tools.gate.normalise import ANY_TYPE, LOOSE
 from app.tools.parts import Called
 from app.tools.turn import Turn
 from schemas.tools import FunctionDefinition

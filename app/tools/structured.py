@@ -7,7 +7,8 @@ import msgspec
 
 from app.engine.base import END, Choice, Constraint, Match, Segment
 from app.errors import InvalidRequest
-from app.tools.admitted import (
+from app.tools.dialects import END_THINK, GAPS, Thinking, thinking_segments
+from app.tools.gate.admitted import (
     AdmittedPattern,
     AdmittedSchema,
     SchemaViolation,
@@ -15,7 +16,6 @@ from app.tools.admitted import (
     admit_pattern,
     json_object,
 )
-from app.tools.dialects import END_THINK, GAPS, Thinking, thinking_segments
 from schemas.chat_completions import ChatCompletionRequest
 from schemas.completions import CompletionRequest
 from schemas.structured import (

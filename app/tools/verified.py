@@ -10,9 +10,9 @@ import msgspec
 from app.engine.base import Completion, Generation, Output, Tokenizer
 from app.errors import GenerationFailed
 from app.prompts import run_sized
-from app.tools.admitted import SchemaViolation
 from app.tools.attempts import Task
 from app.tools.dialects import Thinking
+from app.tools.gate.admitted import SchemaViolation
 from app.tools.offer import Offer
 from app.tools.parts import Begun, Broken, Called, Grown, Part
 

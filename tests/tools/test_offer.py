@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from app.errors import InvalidRequest
-from app.tools.admitted import SchemaViolation, admit, admit_pattern
 from app.tools.chosen import chat_offer
 from app.tools.dialects import DIALECTS, HERMES, Dialect, Thinking
+from app.tools.gate.admitted import SchemaViolation, admit, admit_pattern
 from app.tools.offer import Offer, make_offer, schema_of
 from app.tools.parts import Called
 from app.tools.structured import Format

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from app.configuration import ConfigurationError
 from app.errors import InvalidRequest
-from app.tools.admitted import admit
+from app.tools.gate.admitted import admit
 from app.tools.registry import ToolRegistry, load_registry, runnable
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.tools.ranges import Bound, integers, numbers
+from app.tools.gate.ranges import Bound, integers, numbers
 
 
 def within(value: Decimal, low: Bound | None, high: Bound | None) -> bool:

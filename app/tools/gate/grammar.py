@@ -13,7 +13,7 @@ from typing import NamedTuple
 from outlines.types import dsl
 
 from app.engine.base import JSON_CHARACTER
-from app.tools.cost import COUNTED_STATE, STATE
+from app.tools.gate.cost import COUNTED_STATE, STATE
 
 
 class Piece(NamedTuple):

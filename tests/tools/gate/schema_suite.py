@@ -1,4 +1,4 @@
-"""JSON-Schema-Test-Suite through the gate; `python -m tests.tools.schema_suite` prints a table."""
+"""JSON-Schema-Test-Suite through the gate: `python -m tests.tools.gate.schema_suite`."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.errors import InvalidRequest
-from app.tools.admitted import AdmittedSchema, SchemaViolation, admit
+from app.tools.gate.admitted import AdmittedSchema, SchemaViolation, admit
 
-SUITE = Path(__file__).parents[3] / "shared/data/json_schema_test_suite/draft2020-12"
+SUITE = Path(__file__).parents[4] / "shared/data/json_schema_test_suite/draft2020-12"
 SEPARATORS = ((", ", ": "), (",", ":"))
 
 

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidRequest
-from app.tools.admitted import admit
-from app.tools.cost import Refusal
-from app.tools.normalise import Document, canonical
+from app.tools.gate.admitted import admit
+from app.tools.gate.cost import Refusal
+from app.tools.gate.normalise import Document, canonical
 
 
 @pytest.mark.parametrize(

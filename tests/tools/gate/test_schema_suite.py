@@ -3,8 +3,15 @@ from collections.abc import Iterator
 import pytest
 
 from app.errors import InvalidRequest
-from app.tools.admitted import AdmittedSchema, admit
-from tests.tools.schema_suite import SUITE, Case, Finding, findings, is_about_annotations, suite
+from app.tools.gate.admitted import AdmittedSchema, admit
+from tests.tools.gate.schema_suite import (
+    SUITE,
+    Case,
+    Finding,
+    findings,
+    is_about_annotations,
+    suite,
+)
 
 pytestmark = pytest.mark.skipif(
     not SUITE.exists(), reason="JSON-Schema-Test-Suite is not in ../shared/data"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from outlines.types import dsl
 
-from app.tools.characters import LAST_ASCII, LETTERS, Characters, Ranges, common
-from app.tools.cost import BUDGET, LETTER_STATE, STATE, WIDE_STATES
+from app.tools.gate.characters import LAST_ASCII, LETTERS, Characters, Ranges, common
+from app.tools.gate.cost import BUDGET, LETTER_STATE, STATE, WIDE_STATES
 
 MAX_POSITIONS = 2000
 MAX_EFFORT = 30_000

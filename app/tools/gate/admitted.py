@@ -17,11 +17,11 @@ import msgspec
 from cachetools import LRUCache, cached
 from outlines.types.dsl import to_regex
 
-from app.tools import grammar, strings
-from app.tools.automaton import TooLarge
-from app.tools.cost import BUDGET, MAX_REGEX_CHARS, Refusal, escape, too_complex, unsupported
-from app.tools.gate import admit_document
-from app.tools.normalise import Document, canonical, nesting
+from app.tools.gate import grammar, strings
+from app.tools.gate.automaton import TooLarge
+from app.tools.gate.cost import BUDGET, MAX_REGEX_CHARS, Refusal, escape, too_complex, unsupported
+from app.tools.gate.gate import admit_document
+from app.tools.gate.normalise import Document, canonical, nesting
 
 MAX_CACHE_BYTES = 16 << 20
 FIXED_BYTES = 4096

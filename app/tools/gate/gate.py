@@ -6,12 +6,14 @@ What no pattern can say is noted in `checked`: the validator decides it afterwar
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from outlines.types import dsl
 
-from app.tools.automaton import MAX_EFFORT, TooLarge, measure
-from app.tools.cost import (
+from app.tools.gate.array_keywords import array_piece
+from app.tools.gate.automaton import MAX_EFFORT, TooLarge, measure
+from app.tools.gate.case import Case, Nodes, Unsatisfiable, branches_of
+from app.tools.gate.cost import (
     BUDGET,
     MAX_DEPTH,
     MAX_PARTS,
@@ -20,18 +22,11 @@ from app.tools.cost import (
     too_complex,
     unsupported,
 )
-from app.tools.grammar import BOOLEAN, NULL, Piece, any_value, either, literal_values
-from app.tools.keywords import (
-    Unsatisfiable,
-    array_piece,
-    branches_of,
-    number_piece,
-    object_piece,
-    property_nodes,
-    required_names,
-    string_piece,
-)
-from app.tools.normalise import Document, Node, nesting, num_values
+from app.tools.gate.grammar import BOOLEAN, NULL, Piece, any_value, either, literal_values
+from app.tools.gate.normalise import Document, Node, nesting, num_values
+from app.tools.gate.number_keywords import number_piece
+from app.tools.gate.object_keywords import object_piece, property_nodes, required_names
+from app.tools.gate.string_keywords import string_piece
 
 RECURSION = (3, 2, 1)
 """How often a schema may be inside itself: the most that fits into the budget."""
@@ -62,27 +57,6 @@ CHECKED = (
 
 SPENDABLE = 2 * BUDGET
 """By leaves, of which some may turn out not to be needed."""
-
-Nodes = tuple[Node, ...]
-
-
-class Case(NamedTuple):
-    """Nodes that hold together, without references and choices, by their places."""
-
-    nodes: dict[str, Node]
-    choices: list[list[Node]]
-
-    def values(self, keyword: str) -> list[tuple[Any, str]]:
-        """The keyword's values and their places, in all nodes that have it."""
-        return [
-            (node.schema[keyword], f"{node.pointer}/{keyword}")
-            for node in self.nodes.values()
-            if keyword in node.schema
-        ]
-
-    @property
-    def pointer(self) -> str:
-        return next(iter(self.nodes), "")
 
 
 class Gate:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidRequest
-from app.tools import admitted as admission
-from app.tools.admitted import AdmittedSchema, SchemaViolation, admit, json_object
-from app.tools.cost import BUDGET, MAX_REQUEST_COST
-from tests.tools.walking import walk
+from app.tools.gate import admitted as admission
+from app.tools.gate.admitted import AdmittedSchema, SchemaViolation, admit, json_object
+from app.tools.gate.cost import BUDGET, MAX_REQUEST_COST
+from tests.tools.gate.walking import walk
 
 STRING = {"type": "string"}
 INTEGER = {"type": "integer"}

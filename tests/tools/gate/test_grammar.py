@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 from outlines.types.dsl import to_regex
 
-from app.tools import grammar
-from app.tools.grammar import BOOLEAN, NULL, Member, Piece
+from app.tools.gate import grammar
+from app.tools.gate.grammar import BOOLEAN, NULL, Member, Piece
 
 
 def matches(piece: Piece, text: str) -> bool:

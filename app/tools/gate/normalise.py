@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote
 
 import jsonschema_rs
 
-from app.tools.automaton import TooLarge
-from app.tools.cost import (
+from app.tools.gate.automaton import TooLarge
+from app.tools.gate.cost import (
     MAX_ALL_CHECKS,
     MAX_COMPILED,
     MAX_NESTING,
@@ -25,7 +25,7 @@ from app.tools.cost import (
     too_complex,
     unsupported,
 )
-from app.tools.strings import Untranslatable, num_places, string_matching
+from app.tools.gate.strings import Untranslatable, num_places, string_matching
 
 ONE = frozenset(
     {

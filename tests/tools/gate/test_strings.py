@@ -7,10 +7,10 @@ import pytest
 from outlines.types.dsl import to_regex
 
 from app.errors import InvalidRequest
-from app.tools.admitted import SchemaViolation, admit, admit_pattern
-from app.tools.cost import BUDGET
-from app.tools.strings import FORMATS, Lengths, Untranslatable, string_matching
-from tests.tools.walking import walk
+from app.tools.gate.admitted import SchemaViolation, admit, admit_pattern
+from app.tools.gate.cost import BUDGET
+from app.tools.gate.strings import FORMATS, Lengths, Untranslatable, string_matching
+from tests.tools.gate.walking import walk
 
 PATTERNS = {
     "abc": (["abc", "xabcx", 'a"abc'], ["ab", "ABC", ""]),

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidRequest
-from app.tools.admitted import AdmittedSchema, admit
-from tests.tools.walking import walk
+from app.tools.gate.admitted import AdmittedSchema, admit
+from tests.tools.gate.walking import walk
 
-TOOLS = Path(__file__).parents[3] / "shared/data/bfcl_tools.jsonl"
+TOOLS = Path(__file__).parents[4] / "shared/data/bfcl_tools.jsonl"
 pytestmark = pytest.mark.skipif(not TOOLS.exists(), reason="the tools are not in ../shared/data")
 
 

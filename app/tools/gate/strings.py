@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from outlines.types import dsl
 
-from app.tools import characters
-from app.tools.automaton import TooLarge, measure
-from app.tools.characters import Ranges, complement, joined
-from app.tools.grammar import Piece, literal, sequence
+from app.tools.gate import characters
+from app.tools.gate.automaton import TooLarge, measure
+from app.tools.gate.characters import Ranges, complement, joined
+from app.tools.gate.grammar import Piece, literal, sequence
 
 MAX_KEPT = 128
 """Translations, of clients' expressions too; each has at most some ten kilobytes."""
