@@ -10,7 +10,7 @@ from app.engine.base import Constraint, Match
 from app.engine.constraints.compiler import ConstraintCompiler
 from app.errors import InvalidRequest
 from app.settings import Settings
-from app.tools.admitted import admit
+from app.tools.gate.admitted import admit
 from tests.engine.random_model import tekken_vocabulary
 
 
