@@ -24,8 +24,12 @@ setup *more:
 serve *options: setup
     @exec {{python}} -m app "$@"
 
+# Serve from several replicas at one address, with Ray Serve
+serve-cluster *options: (setup "-r locks/cluster.txt")
+    @exec {{python}} -m app.cluster "$@"
+
 # Run the tests
-test *options: (setup "-r locks/dev.txt")
+test *options: (setup "-r locks/dev.txt -r locks/cluster.txt")
     {{python}} -m pytest "$@"
 
 # Check format, lint and types; changes nothing
@@ -58,4 +62,6 @@ lock:
     # Without a hash: PyTorch's index and a folder of wheels may hold different files.
     echo "torch==2.13.0+cpu" >> locks/cpu.txt
     env -u UV_FIND_LINKS {{compile}} --no-config pyproject.toml --extra cuda -o locks/cuda.txt
+    # What `setuptools` is, the platform's own lock says.
+    {{compile}} {{torch}} pyproject.toml --extra cluster -c locks/cpu.txt --no-emit-package setuptools -o locks/cluster.txt
     {{compile}} --group dev -c locks/cpu.txt -o locks/dev.txt

@@ -47,7 +47,7 @@ def run(settings: Settings) -> int:
         from app.server import serve
         from app.tools.dialects import MARKS
 
-        app = create_app(settings, VLLMEngine(settings, MARKS))
+        app = create_app(settings, VLLMEngine(settings, MARKS, console.terminal))
         return uvloop.run(serve(app, settings))
 
 

@@ -5,10 +5,12 @@ import logging
 import signal
 import socket
 from types import FrameType
+from typing import Any, Protocol
 
 import uvicorn
 
-from app.asgi import Application
+from app.admission import Admission
+from app.engine.base import Status
 from app.errors import ServerError
 from app.settings import Settings
 
@@ -19,6 +21,35 @@ ABORT_SECONDS = 5
 """For aborted requests to send their error event, after the drain has run out of time."""
 
 
+class Loading(Protocol):
+    """What is served, and whether it is there."""
+
+    @property
+    def status(self) -> Status: ...
+
+
+class Working(Protocol):
+    """What answers requests."""
+
+    async def abort_all(self) -> None:
+        """End every running request with an error. Raises ServerError."""
+        ...
+
+
+class Served(Protocol):
+    """An ASGI application that can be watched and drained: one process, or a cluster's front."""
+
+    admission: Admission
+
+    @property
+    def models(self) -> Loading: ...
+
+    @property
+    def engine(self) -> Working: ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
 class DrainingServer(uvicorn.Server):
     """On SIGTERM or SIGINT: new requests get 503, running ones finish, then it ends.
 
@@ -26,7 +57,7 @@ class DrainingServer(uvicorn.Server):
     a status of its own if the engine failed, so that whatever supervises it starts it again.
     """
 
-    def __init__(self, app: Application, settings: Settings) -> None:
+    def __init__(self, app: Served, settings: Settings) -> None:
         super().__init__(uvicorn_config(app, settings))
         self.app = app
         self.drain_seconds = settings.drain_seconds
@@ -72,7 +103,7 @@ class DrainingServer(uvicorn.Server):
             logger.exception("aborting failed; their connections will be closed")
 
 
-def uvicorn_config(app: Application, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(app: Served, settings: Settings) -> uvicorn.Config:
     """Only what a request needs: no access log, no proxy headers, no date and server headers."""
     return uvicorn.Config(
         app,
@@ -92,7 +123,7 @@ def uvicorn_config(app: Application, settings: Settings) -> uvicorn.Config:
     )
 
 
-async def serve(app: Application, settings: Settings) -> int:
+async def serve(app: Served, settings: Settings) -> int:
     """Serve until told to stop; returns the process' exit status."""
     server = DrainingServer(app, settings)
     await server.serve()

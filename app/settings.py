@@ -84,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["auto", "float16", "bfloat16", "float32"], knob("Data type of weights.")
     ] = "auto"
     quantization: Annotated[
-        str, knob("Quantization method of vLLM; 'int8' is int8_per_channel_weight_only.")
+        str, knob("Quantization method of vLLM, or 'int8' for 8-bit weights of any model.")
     ] = ""
     max_model_len: Annotated[
         int, knob("Context length in tokens. 0: the model's own.", ge=0, le=2**24)

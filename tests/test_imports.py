@@ -13,6 +13,9 @@ import pytest
         ("app.replies.chat_completions", ["litestar", "vllm"]),
         ("app.tools.verified", ["litestar", "vllm"]),
         ("app.asgi", ["vllm", "torch"]),
+        ("app.adapters.registry", ["litestar", "vllm", "torch"]),
+        ("app.images.loader", ["litestar", "vllm"]),
+        ("app.cluster.front", ["ray", "vllm", "torch"]),
         ("app.configuration", ["vllm", "torch", "litestar"]),
     ],
 )

@@ -1,6 +1,7 @@
 """Settings to vLLM's engine arguments."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -8,8 +9,8 @@ from vllm.platforms import current_platform
 
 from app.settings import Settings
 
-QUANTIZATION_ALIASES = {"int8": "int8_per_channel_weight_only", "fp8": "fp8_per_channel"}
-"""`int8` is today's `load_in_8bit`: weights quantized while loading, without calibration."""
+QUANTIZATION_ALIASES = {"fp8": "fp8_per_channel"}
+"""Weights quantized while they are loaded, without calibration; `int8` is our own."""
 
 PICTURE_CACHE_GIB = 1
 """For prepared pictures, in the server's process and in the core's; vLLM's default is 4."""
@@ -20,15 +21,20 @@ def known_arguments() -> frozenset[str]:
     return frozenset(field.name for field in dataclasses.fields(AsyncEngineArgs))
 
 
-def engine_arguments(settings: Settings) -> AsyncEngineArgs:
-    """What the engine is started with; arguments set by vLLM's own names win."""
-    return AsyncEngineArgs(**(ours(settings) | on_cpu(settings) | settings.engine_arguments))
+def engine_arguments(settings: Settings, files: dict[str, Any]) -> AsyncEngineArgs:
+    """What the engine is started with; `files` names the model's, which are on this machine.
+
+    Arguments set by vLLM's own names win, but for a revision: it has been downloaded.
+    """
+    theirs = dict(settings.engine_arguments)
+    if Path(files["model"]).exists():
+        theirs.pop("revision", None)
+    return AsyncEngineArgs(**(ours(settings) | on_cpu() | files | theirs))
 
 
 def ours(settings: Settings) -> dict[str, Any]:
     quantization = QUANTIZATION_ALIASES.get(settings.quantization, settings.quantization)
     arguments: dict[str, Any] = {
-        "model": settings.model_path,
         "served_model_name": settings.served_name,
         "dtype": settings.dtype,
         "quantization": quantization or None,
@@ -45,6 +51,7 @@ def ours(settings: Settings) -> dict[str, Any]:
         # One backend an engine, latched by its first structured request: never left to chance.
         "structured_outputs_config": {"backend": "outlines"},
         "scheduler_cls": "app.engine.scheduler.scheduler",
+        "worker_extension_cls": "app.engine.worker.WorkerExtension",
         "enable_log_requests": False,
     }
     if settings.distributed_executor_backend != "auto":
@@ -52,11 +59,6 @@ def ours(settings: Settings) -> dict[str, Any]:
     return arguments
 
 
-def on_cpu(settings: Settings) -> dict[str, Any]:
+def on_cpu() -> dict[str, Any]:
     """What only a CPU wants: no compilation, which takes minutes and gains little there."""
-    if not current_platform.is_cpu():
-        return {}
-    return {
-        "enforce_eager": True,
-        "worker_extension_cls": "app.engine.repairs.extension.WorkerExtension",
-    }
+    return {"enforce_eager": True} if current_platform.is_cpu() else {}

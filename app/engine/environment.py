@@ -11,6 +11,9 @@ INDEX_CACHE_DIR = "SLIPSTREAM_INDEX_CACHE_DIR"
 INDEX_CACHE_BYTES = "SLIPSTREAM_INDEX_CACHE_BYTES"
 """Tells the engine core how much memory they may take."""
 
+MODEL_MODULE = "SLIPSTREAM_MODEL_MODULE"
+"""Tells the engine's processes which module registers model classes; empty for none."""
+
 MAX_LORAS = "SLIPSTREAM_MAX_LORAS"
 """Tells the engine core how many adapters one batch may have; pinned ones have other places."""
 
@@ -24,6 +27,7 @@ def prepare_environment(settings: Settings) -> None:
         os.environ.setdefault(name, value)
     os.environ[INDEX_CACHE_DIR] = str(cache_folder(settings.index_cache_dir))
     os.environ[INDEX_CACHE_BYTES] = str(settings.index_cache_memory_mib * 2**20)
+    os.environ[MODEL_MODULE] = settings.model_module
     os.environ[MAX_LORAS] = str(settings.max_loras)
     if not settings.usage_stats:
         os.environ["VLLM_NO_USAGE_STATS"] = "1"

@@ -39,7 +39,3 @@ def translate(error: Exception) -> ServerError:
         case _:
             logger.error("generation failed", exc_info=error)
             return GenerationFailed("The generation failed.")
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

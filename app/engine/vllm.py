@@ -6,10 +6,11 @@ import logging
 import multiprocessing
 import os
 import secrets
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import vllm.envs
 from PIL.Image import Image
@@ -24,15 +25,19 @@ from vllm.v1.structured_output.utils import _reduced_vocabulary
 
 from app.engine.arguments import engine_arguments
 from app.engine.base import Adapter, Layer, Limits, RenderedPrompt, Sampling, Status
+from app.engine.checkpoints.checkpoint import resolve_checkpoint
+from app.engine.checkpoints.int8 import register_int8
+from app.engine.checkpoints.unusable import first_line
 from app.engine.constraints.compiler import ConstraintCompiler
 from app.engine.constraints.vocabulary import make_vocabulary
+from app.engine.custom_models import register_custom_models
 from app.engine.devices import register_gpus
 from app.engine.environment import INDEX_CACHE_DIR
 from app.engine.generation import VLLMGeneration
 from app.engine.layers import linear_layers
 from app.engine.pictures import PictureReader, reads_images
 from app.engine.tokenizer import EngineTokenizer
-from app.engine.translation import VLLM_ERRORS, first_line, translate, translated
+from app.engine.translation import VLLM_ERRORS, translate, translated
 from app.errors import AdapterUnusable, EngineDead, InvalidRequest
 from app.settings import Settings
 
@@ -50,9 +55,15 @@ class VLLMEngine:
     layers: Mapping[str, Layer]
     description = ""
 
-    def __init__(self, settings: Settings, marks: Collection[str] = ()) -> None:
-        """`marks`: special tokens that constrained text may contain, spelled out."""
+    def __init__(
+        self, settings: Settings, marks: Collection[str] = (), terminal: TextIO = sys.stderr
+    ) -> None:
+        """`marks`: special tokens that constrained text may contain, spelled out.
+
+        `terminal`: where the progress of downloads and conversions is shown.
+        """
         self._settings = settings
+        self._terminal = terminal
         self._marks = marks
         self._opening: asyncio.Task[AsyncLLMEngine] | None = None
         self._llm: AsyncLLMEngine | None = None
@@ -75,12 +86,15 @@ class VLLMEngine:
             await llm.get_supported_tasks()
         except Exception as error:
             self._failed = True
-            raise EngineDead(f"The model could not be loaded: {first_line(error)}") from error
+            raise EngineDead(f"The model could not be loaded: {first_line(error)}.") from error
         self._llm = llm
         self._settle()
 
     def _open(self) -> AsyncLLMEngine:
-        llm = AsyncLLMEngine.from_engine_args(engine_arguments(self._settings))
+        register_custom_models()
+        register_int8()
+        files = resolve_checkpoint(self._settings, self._terminal)
+        llm = AsyncLLMEngine.from_engine_args(engine_arguments(self._settings, files))
         try:
             self._describe(llm)
         except BaseException:

@@ -9,8 +9,8 @@ import pytest
 from app.engine.base import Text
 from app.errors import GenerationFailed, InvalidRequest, Overloaded
 from app.tools import offer
-from app.tools.gate.admitted import AdmittedSchema, admit
 from app.tools.dialects import DIALECTS, HERMES, Dialect
+from app.tools.gate.admitted import AdmittedSchema, admit
 from tests.constraint_walk import accepts
 from tests.fake_engine import FakeEngine, Script
 from tests.sse_client import events

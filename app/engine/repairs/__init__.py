@@ -1,1 +1,1 @@
-"""Repairs of vLLM 0.32 on CPUs, made in its worker processes, which import `extension`."""
+"""Repairs of vLLM 0.32 on CPUs: importing a module in a worker process is what repairs."""
