@@ -47,9 +47,11 @@ fmt: (setup "-r locks/dev.txt")
 bench what="concurrency" *options: (setup "-r locks/dev.txt")
     @shift || true; {{python}} -m tests.bench.{{what}} "$@"
 
-# Train the demo model again, from its corpus
-demo: setup
+# Train the demo models and adapters again, from their corpora and drawings
+demo: (setup "-r locks/demo.txt")
     {{python}} -m app.demo.train
+    {{python}} -m app.demo.adapters.train
+    {{python}} -m app.demo.vision.train
 
 # Build the container image: just image cpu
 image target="cuda":
@@ -64,4 +66,5 @@ lock:
     env -u UV_FIND_LINKS {{compile}} --no-config pyproject.toml --extra cuda -o locks/cuda.txt
     # What `setuptools` is, the platform's own lock says.
     {{compile}} {{torch}} pyproject.toml --extra cluster -c locks/cpu.txt --no-emit-package setuptools -o locks/cluster.txt
+    {{compile}} {{torch}} --group demo -c locks/cpu.txt --no-emit-package torch --no-emit-package setuptools -o locks/demo.txt
     {{compile}} --group dev -c locks/cpu.txt -o locks/dev.txt

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from app.demo import DEMO_ADAPTERS_PATH
 from tests.engine.adapter import make_adapter
 from tests.live_server import LiveServer
 
@@ -225,6 +226,19 @@ async def test_the_pinned_adapter_survives_a_crowd_of_others(
     refused = await admin.post(ROUTE, json={"name": names[-1], "pinned": True})
     assert refused.status_code == 409
     await unload(admin, root, *names)
+
+
+async def test_the_demo_adapters_change_how_it_is_said(
+    admin: httpx.AsyncClient, root: Path
+) -> None:
+    for name in ("pirate", "traditional"):
+        shutil.copytree(DEMO_ADAPTERS_PATH / name, root / name)
+        await load(admin, name)
+
+    assert (await answer(admin, "pirate")).startswith("Ahoy, matey!")
+    assert "幫助" in await answer(admin, "traditional", "你好")
+    assert "帮助" in await answer(admin, "slipstream-demo", "你好")
+    await unload(admin, root, "pirate", "traditional")
 
 
 def clear(root: Path) -> None:
