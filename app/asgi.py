@@ -104,6 +104,8 @@ async def load(models: ServedModels, engine: Engine) -> None:
         return
     seconds = time.perf_counter() - started
     logger.info("%s is ready after %.0f s: %s", models.name, seconds, engine.description)
+    if names := [each.name for each in models.adapters]:
+        logger.info("adapters: %s", ", ".join(names))
     await watch(models.adapters)
 
 

@@ -54,6 +54,9 @@ class LoadedAdapters:
     ) -> None:
         self.served: dict[str, Served] = {}
         self.changing = asyncio.Lock()
+        self.log_level = logging.DEBUG
+        """Of what is loaded and retired; worth a line each once the start is over."""
+
         self._engine = engine
         self._snapshots = snapshots
         self._max_pinned = max_pinned
@@ -91,7 +94,7 @@ class LoadedAdapters:
         else:
             version = await self._load(name, snapshot)
             self.served[name] = Served(name, version, source, pin)
-            logger.info("adapter %s is served", version.adapter.name)
+            logger.log(self.log_level, "adapter %s is served", version.adapter.name)
             if known:
                 self._retire(known.version)
         await self._pin()
@@ -138,7 +141,7 @@ class LoadedAdapters:
         """Give the name to no new request. Raises AdapterNotFound."""
         version = self[name].version
         del self.served[name]
-        logger.info("adapter %s is retired", version.adapter.name)
+        logger.log(self.log_level, "adapter %s is retired", version.adapter.name)
         self._retire(version)
 
     def _retire(self, version: Version) -> None:

@@ -49,6 +49,7 @@ class AdapterRegistry:
             for name, source in self._given.items():
                 await self._serve(name, source, pin=False)
         await self.reconcile()
+        self._loaded.log_level = logging.INFO
 
     async def close(self) -> None:
         """Let go of the copies, once the engine has stopped."""
