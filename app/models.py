@@ -74,7 +74,7 @@ class ServedModels:
         return Model(
             id=model,
             created=served.version.created,
-            root=served.source.location,
+            root=self.adapters.files.place(served.source),
             parent=self.name,
             max_model_len=max_model_len,
         )

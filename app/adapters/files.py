@@ -32,6 +32,11 @@ class AdapterFiles:
             )
         return pinned_to_commit(source, self._max_bytes)
 
+    def place(self, source: Source) -> str:
+        """Where it is, for people: a path or a hub id."""
+        root = self.root.path
+        return str(root / source.location) if root and source.kind == "folder" else source.location
+
     def folder(self, source: Source) -> Path:
         """Raises what `settle` raises."""
         match source.kind:

@@ -17,10 +17,11 @@ async def welcome() -> Welcome:
 async def read_model_details(call: CallDependency) -> ModelDetails:
     """What is loaded and from where."""
     models = call.models
+    places = (models.adapters.files.place(each.source) for each in models.adapters)
     return ModelDetails(
         model_name=models.name,
         model_path=models.path,
-        adapter_path=next((each.source.location for each in models.adapters), None),
+        adapter_path=next(places, None),
         template=template_name(call.engine.tokenizer.chat_template),
     )
 
