@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from app.adapters.source import NAME
 from app.errors import ServerError
 from app.settings import Settings
 
@@ -212,6 +213,12 @@ def check(settings: Settings) -> Settings:
     """What no single setting can say of itself. Raises ConfigurationError."""
     if settings.adapter_dir and not Path(settings.adapter_dir).is_dir():
         raise ConfigurationError(f"The folder of adapters {settings.adapter_dir} does not exist.")
+    for name in settings.adapters:
+        if not NAME.fullmatch(name) or name in settings.base_names:
+            raise ConfigurationError(
+                f"The adapter name {name!r} is a name of the base model, or has other characters "
+                "than letters, digits, '.', '_' and '-'."
+            )
     keys = (*settings.api_keys, *settings.admin_keys)
     if not all(key.isascii() and key.isprintable() for key in keys):
         raise ConfigurationError("Keys go into a header: they must be printable ASCII.")

@@ -19,6 +19,7 @@
         EngineError             our fault
             GenerationFailed    500
             EngineDead          503
+        StateUnwritable         500, for instance a full disk
         ClientDisconnected      nobody is there to read a reply; logged as 499
 
 Only these make a 4xx: a stray ValueError is a 500 with its traceback in the log.
@@ -190,6 +191,12 @@ class EngineDead(EngineError):
     @property
     def headers(self) -> dict[str, str]:
         return {"retry-after": "30"}
+
+
+class StateUnwritable(ServerError):
+    """What must outlive a restart could not be written."""
+
+    code = "state_unwritable"
 
 
 class ClientDisconnected(ServerError):

@@ -24,12 +24,12 @@ def user_folder(chosen: str, variable: str, in_home: str) -> Path:
     """
     if chosen:
         return Path(chosen)
-    folder = Path(os.environ.get(variable) or Path.home() / in_home) / NAME
     try:
+        folder = Path(os.environ.get(variable) or Path.home() / in_home) / NAME
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):  # nobody has a home who is not in passwd
         return own_temporary_folder()
 
 
@@ -37,6 +37,6 @@ def own_temporary_folder() -> Path:
     """The same one at each start, unless somebody else has taken its name."""
     folder = Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid == os.getuid():
+    if folder.lstat().st_uid == os.getuid():
         return folder
     return Path(tempfile.mkdtemp(prefix=f"{NAME}-"))

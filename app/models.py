@@ -17,7 +17,7 @@ class ServedModels:
     def __init__(self, settings: Settings, engine: Engine, adapters: AdapterRegistry) -> None:
         self.name = settings.served_name
         self.path = settings.model_path
-        self.aliases = frozenset((*settings.model_aliases, settings.model))
+        self.aliases = settings.base_names
         self.adapters = adapters
         self.created = int(time.time())
         self._engine = engine

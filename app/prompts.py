@@ -66,8 +66,8 @@ class Renderer:
     async def _illustrated(self, prompt: Prompt, text: RenderedPrompt) -> RenderedPrompt:
         if not prompt.images:
             return text
-        images = await self._images.load(prompt.images)
-        illustrated = await self._engine.illustrate(text, images)
+        async with self._images.loaded(prompt.images) as images:
+            illustrated = await self._engine.illustrate(text, images)
         check_length(illustrated.token_ids, self._engine.limits, "messages")
         return illustrated
 

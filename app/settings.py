@@ -158,6 +158,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, knob("Largest request body in bytes; larger ones are answered 413.", ge=1024, le=2**32)
     ] = 16 * 2**20
     max_images: Annotated[int, knob("Pictures in one prompt.", ge=1, le=256)] = 8
+    max_batch_images: Annotated[
+        int, knob("Pictures in all prompts of one /batch request.", ge=1, le=65536)
+    ] = 64
     max_image_bytes: Annotated[
         int, knob("Largest encoded picture in bytes.", ge=1024, le=2**30)
     ] = 10 * 2**20
@@ -211,6 +214,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.model_name:
             return self.model_name
         return DEMO_MODELS[self.model][0] if self.model in DEMO_MODELS else Path(self.model).name
+
+    @property
+    def base_names(self) -> frozenset[str]:
+        """Names of the base model, which no adapter may have."""
+        return frozenset({self.served_name, self.model, *self.model_aliases})
 
     @property
     def is_exposed(self) -> bool:

@@ -192,7 +192,9 @@ class FakeEngine:
         self.adapters: dict[int, Adapter] = {}
         self.pinned: list[int] = []
         self.refusal: ServerError | None = None
+        self.pin_failure: ServerError | None = None
         self.tokens_per_image = 1
+        self.illustrating = self.most_illustrated_at_once = 0
         self.description = "a fake"
         self.scripts: deque[Script] = deque()
         self.submissions: list[Submission] = []
@@ -226,10 +228,16 @@ class FakeEngine:
 
     async def pin_adapter(self, adapter: Adapter) -> None:
         assert adapter.number in self.adapters
+        if self.pin_failure:
+            raise self.pin_failure
         self.pinned.append(adapter.number)
 
     async def illustrate(self, prompt: RenderedPrompt, images: Sequence[Image]) -> RenderedPrompt:
         """A picture's place becomes more of the same token."""
+        self.illustrating += 1
+        self.most_illustrated_at_once = max(self.illustrating, self.most_illustrated_at_once)
+        await asyncio.sleep(0)
+        self.illustrating -= 1
         token_ids = [
             token_id
             for each in prompt.token_ids

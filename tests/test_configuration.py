@@ -87,6 +87,12 @@ def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
         ([], {"LLM_CONFIG": "/nowhere.toml"}, "The settings file /nowhere.toml cannot be read"),
         (["--api-key-file", "/nowhere"], {}, "The key file cannot be read"),
         ([], {"MODEL_TYPE": "vision"}, "The setting 'model_type' is wrong: invalid enum value"),
+        (
+            [],
+            {"LLM_ADAPTERS": "slipstream-demo=/a"},
+            "The adapter name 'slipstream-demo' is a name",
+        ),
+        ([], {"LLM_ADAPTERS": "a/b=/a"}, "The adapter name 'a/b' is a name of the base model, or"),
         (["--adapter-dir", "/nowhere"], {}, "The folder of adapters /nowhere does not exist."),
         (["--port"], {}, "The command line is wrong: argument --port: expected one argument."),
         ([], {"LLM_API_KEYS": " , "}, "The setting 'api_keys' is wrong: the list is empty."),

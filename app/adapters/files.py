@@ -1,5 +1,7 @@
 """A source to the folder that holds its files now, and to what tells whether they changed."""
 
+import os
+import stat
 from pathlib import Path
 
 from app.adapters.hub import download, pinned_to_commit
@@ -26,11 +28,14 @@ class AdapterFiles:
         """
         if source.kind != "hub":
             return source
+        self._check_hub()
+        return pinned_to_commit(source, self._max_bytes)
+
+    def _check_hub(self) -> None:
         if not self._hub_is_allowed:
             raise InvalidRequest(
                 "repo: adapters of a hub are not allowed here (LLM_ADAPTER_HUB).", param="repo"
             )
-        return pinned_to_commit(source, self._max_bytes)
 
     def place(self, source: Source) -> str:
         """Where it is, for people: a path or a hub id."""
@@ -43,6 +48,7 @@ class AdapterFiles:
             case "setting":
                 return Path(source.location)
             case "hub":
+                self._check_hub()
                 return download(source)
         folder = self.root.find(source.location, "folder")
         for name in FILES:
@@ -52,10 +58,11 @@ class AdapterFiles:
     def checked(self, source: Source) -> Path:
         """The folder, if both files are there and not too large. Raises what `folder` raises."""
         folder = self.folder(source)
-        for name in FILES:
-            if not (folder / name).is_file():
+        sizes = {name: size_of(folder / name) for name in FILES}
+        for name, found in sizes.items():
+            if found is None:
                 raise AdapterUnusable(f"There is no {name}; pickled weights are not read.")
-        size = (folder / WEIGHTS_FILE).stat().st_size
+        size = sizes[WEIGHTS_FILE] or 0
         if size > self._max_bytes:
             raise AdapterUnusable(
                 f"{WEIGHTS_FILE} has {size} bytes; at most {self._max_bytes} are loaded "
@@ -63,13 +70,27 @@ class AdapterFiles:
             )
         return folder
 
-    def stamp(self, source: Source) -> Stamp:
+    def stamp(self, source: Source | None) -> Stamp:
         """Differs when files have been changed; a hub's commit never does.
 
         Raises what `folder` raises.
         """
-        if source.kind == "hub":
+        if source is None or source.kind == "hub":
             return ()
         folder = self.folder(source)
-        stats = [path.stat() for name in FILES if (path := folder / name).is_file()]
-        return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats)
+        stats = [stat_of(folder / name) for name in FILES]
+        return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats if each)
+
+
+def stat_of(path: Path) -> os.stat_result | None:
+    """None for what is no file, or is gone by now, or may not be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def size_of(path: Path) -> int | None:
+    found = stat_of(path)
+    return found.st_size if found else None

@@ -41,13 +41,18 @@ class Journal:
         except FileNotFoundError:
             return {}
 
-    def write(self, name: str, entry: Entry) -> None:
-        """Remember an entry; one that says nothing is forgotten. Raises as `read` does."""
+    def write(self, name: str, entry: Entry) -> Entry:
+        """Remember an entry, and return what was there; one that says nothing is forgotten.
+
+        Raises as `read` does.
+        """
         with self._locked():
-            entries = self.read() | {name: entry}
-            if entry == Entry():
-                del entries[name]
-            self._replace(msgspec.json.format(msgspec.json.encode(entries, order="sorted")))
+            entries = self.read()
+            before = entries.pop(name, Entry())
+            if entry != before:
+                changed = entries if entry == Entry() else entries | {name: entry}
+                self._replace(msgspec.json.format(msgspec.json.encode(changed, order="sorted")))
+        return before
 
     def _replace(self, content: bytes) -> None:
         """All of it or nothing, whenever the machine stops."""

@@ -89,7 +89,7 @@ class LoadedAdapters:
         """
         known = self.served.get(name)
         if known and known.version.snapshot == snapshot and pin >= known.wants_pin:
-            self._snapshots.drop(snapshot)
+            await asyncio.to_thread(self._snapshots.drop, snapshot)
             known.source, known.wants_pin = source, pin
         else:
             version = await self._load(name, snapshot)
@@ -104,14 +104,14 @@ class LoadedAdapters:
         number = next(self._numbers)
         adapter = Adapter(f"{name}@{snapshot.digest[:SHORT_HASH]}", number, str(snapshot.path))
         try:
-            config = await asyncio.to_thread(
+            rank = await asyncio.to_thread(
                 check_adapter, snapshot.path, self._engine.layers, self._max_rank
             )
             await self._engine.add_adapter(adapter)
         except BaseException:
-            self._snapshots.drop(snapshot)
+            await asyncio.to_thread(self._snapshots.drop, snapshot)
             raise
-        version = Version(adapter, snapshot, config.max_rank)
+        version = Version(adapter, snapshot, rank)
         self._versions.append(version)
         return version
 
@@ -134,8 +134,19 @@ class LoadedAdapters:
             num_pinned = sum(version.is_pinned for version in self._versions)
             waits = served.wants_pin and not served.version.is_pinned
             if waits and num_pinned < self._max_pinned:
-                await self._engine.pin_adapter(served.version.adapter)
-                served.version.is_pinned = True
+                await self._pin_one(served)
+
+    async def _pin_one(self, served: Served) -> None:
+        """A failure concerns this name alone, and is not tried again."""
+        adapter = served.version.adapter
+        try:
+            await self._engine.add_adapter(adapter)  # vLLM drops what has long not been used
+            await self._engine.pin_adapter(adapter)
+        except ServerError as error:
+            served.wants_pin = False
+            logger.error("pinning %s failed: %s", adapter.name, error.message)
+        else:
+            served.version.is_pinned = True
 
     def retire(self, name: str) -> None:
         """Give the name to no new request. Raises AdapterNotFound."""
@@ -162,9 +173,9 @@ class LoadedAdapters:
             try:
                 await self._engine.remove_adapter(version.adapter)
                 await self._pin()
-            except ServerError as error:
-                logger.error("removing %s failed: %s", version.adapter.name, error.message)
-            self._snapshots.drop(version.snapshot)
+                await asyncio.to_thread(self._snapshots.drop, version.snapshot)
+            except (ServerError, OSError) as error:
+                logger.error("removing %s failed: %s", version.adapter.name, error)
 
     async def close(self) -> None:
         """Stop removing; the engine is gone by now, and all it had loaded with it."""

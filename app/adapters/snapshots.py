@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,9 @@ from typing import NamedTuple
 from app.adapters.source import FILES
 
 CHUNK_BYTES = 2**20
+
+Check = Callable[[int], None]
+"""Told the descriptor of each file before it is read; raises for one that must not be."""
 
 
 class Snapshot(NamedTuple):
@@ -43,13 +46,13 @@ class SnapshotStore:
                 if path.is_dir() and path.name not in self._locks:
                     self._remove_unused(path)
 
-    def take(self, source: Path) -> Snapshot:
-        """Copy both files; `drop` what is taken. Raises OSError."""
+    def take(self, source: Path, check: Check | None = None) -> Snapshot:
+        """Copy both files; `drop` what is taken. Raises OSError, and what `check` raises."""
         fresh = self._make_fresh()
         try:
             hashed = hashlib.sha256()
             for name in FILES:
-                hashed.update(copy_hashed(source / name, fresh.path / name))
+                hashed.update(copy_hashed(source / name, fresh.path / name, check))
             return self._settle(fresh.path, hashed.hexdigest())
         finally:
             self.drop(fresh)
@@ -118,10 +121,12 @@ class SnapshotStore:
             os.close(gate)
 
 
-def copy_hashed(source: Path, target: Path) -> bytes:
+def copy_hashed(source: Path, target: Path, check: Check | None) -> bytes:
     """Copy a file; returns its SHA-256."""
     hashed = hashlib.sha256()
     with source.open("rb") as reader, target.open("xb") as writer:
+        if check:
+            check(reader.fileno())
         while chunk := reader.read(CHUNK_BYTES):
             hashed.update(chunk)
             writer.write(chunk)

@@ -3,6 +3,8 @@
 Clients only ever give names; what a name leads to is judged here.
 """
 
+import logging
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -10,6 +12,8 @@ from typing import Literal
 import msgspec
 
 from app.errors import AdapterNotFound, InvalidRequest
+
+logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -40,10 +44,20 @@ class AdapterRoot:
 
     def names(self) -> list[str]:
         """What is in it, without what could not be asked for by name."""
-        if self.path is None or not self.path.is_dir():
+        if self.path is None:
             return []
-        found = (each.name for each in self.path.iterdir() if (each / CONFIG_FILE).is_file())
-        return sorted(name for name in found if NAME.fullmatch(name))
+        try:
+            names = os.listdir(self.path)
+        except OSError as error:
+            logger.warning("the folder of adapters cannot be read: %s", error)
+            return []
+        return sorted(filter(self._is_adapter, names))
+
+    def _is_adapter(self, name: str) -> bool:
+        """Names that begin with a dot are of copies and uploads that are not finished."""
+        if self.path is None or name.startswith(".") or not NAME.fullmatch(name):
+            return False
+        return os.path.isfile(self.path / name / CONFIG_FILE)  # False too where it may not look
 
     def find(self, name: str, param: str) -> Path:
         """The folder of that name. Raises InvalidRequest and AdapterNotFound."""
@@ -56,10 +70,14 @@ class AdapterRoot:
             raise AdapterNotFound(f"The folder of adapters holds no {name!r}.", param=param)
         return folder
 
+    def check_open(self, descriptor: int) -> None:
+        """The same of a file that has been opened: its path may lead elsewhere by now."""
+        self.check_inside(Path(f"/proc/self/fd/{descriptor}"))
+
     def check_inside(self, path: Path) -> None:
         """Raises InvalidRequest for a link that leads out of the folder of adapters."""
         if self.path is not None and not path.resolve().is_relative_to(self.path):
-            raise InvalidRequest(f"{path.name!r} leads out of the folder of adapters.")
+            raise InvalidRequest("A link leads out of the folder of adapters.", param="name")
 
 
 def check_name(name: str, param: str) -> None:

@@ -4,6 +4,7 @@
 fails its checks, the old one stays, and the next change is another try.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -19,15 +20,20 @@ LOOK_ANYWAY_MS = 30_000
 
 
 async def watch(registry: AdapterRegistry) -> None:
-    """Reconcile at every change, until cancelled."""
-    try:
-        await follow(registry)
-    except OSError as error:  # no inotify left, for instance
-        logger.warning("the folder of adapters is polled, because of %s", error)
-        await follow(registry, polling=True)
+    """Reconcile at every change, until cancelled; whatever fails, look again after a while."""
+    polling = False
+    while True:
+        try:
+            await follow(registry, polling=polling)
+        except OSError as error:  # no inotify left, for instance
+            logger.warning("the folder of adapters is polled, because of %s", error)
+            polling = True
+        except Exception:
+            logger.exception("following the folder of adapters failed")
+        await asyncio.sleep(LOOK_ANYWAY_MS / 1000)
 
 
-async def follow(registry: AdapterRegistry, *, polling: bool = False) -> None:
+async def follow(registry: AdapterRegistry, *, polling: bool) -> None:
     journal = registry.journal.path
     journal.parent.mkdir(parents=True, exist_ok=True)
     root = registry.files.root.path

@@ -55,8 +55,12 @@ class Adapter(msgspec.Struct, frozen=True):
     """Folder of `adapter_config.json` and `adapter_model.safetensors`, which never change."""
 
 
+EXPERTS = ".experts"
+"""How the name of a mixture's experts ends; what is in there is named in several ways."""
+
+
 class Layer(msgspec.Struct, frozen=True):
-    """A linear layer of the model, which an adapter may change."""
+    """A layer that an adapter may change: linear, or an embedding of as many tokens as inputs."""
 
     num_inputs: int
     num_outputs: int
@@ -222,7 +226,7 @@ class Engine(Protocol):
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """Linear layers under their names in checkpoints; empty if they are not known."""
+        """Under their names in checkpoints; empty if they are not known."""
         ...
 
     async def add_adapter(self, adapter: Adapter) -> None:

@@ -1,4 +1,4 @@
-"""A model's configuration to its linear layers, under the names that checkpoints give them."""
+"""A model's configuration to the layers that adapters may change, as checkpoints name them."""
 
 import logging
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from app.engine.base import Layer
+from app.engine.base import EXPERTS, Layer
 
 logger = logging.getLogger(__name__)
 
 
-def linear_layers(config: Any, *, reads_images: bool) -> dict[str, Layer]:
+def layers_of(config: Any, *, reads_images: bool) -> dict[str, Layer]:
     """Build the model without memory for its weights, as transformers knows it.
 
     Adapters are made on transformers' models, so theirs are the names. Empty for a class that
@@ -21,11 +21,18 @@ def linear_layers(config: Any, *, reads_images: bool) -> dict[str, Layer]:
     try:
         with torch.device("meta"):
             model = auto.from_config(config)
-    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
-        logger.warning("adapters' modules cannot be checked beforehand: %s", error)
+    except Exception as error:  # noqa: BLE001 - of any model's own code
+        logger.warning("adapters' modules cannot be checked beforehand: %r", error)
         return {}
-    return {
-        name: Layer(module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
+    layers = {name: layer_of(name, module) for name, module in model.named_modules()}
+    return {name: layer for name, layer in layers.items() if layer is not None}
+
+
+def layer_of(name: str, module: torch.nn.Module) -> Layer | None:
+    """Its inputs and outputs, if adapters may have factors for it."""
+    match module:
+        case torch.nn.Linear():
+            return Layer(module.in_features, module.out_features)
+        case torch.nn.Embedding():
+            return Layer(module.num_embeddings, module.embedding_dim)
+    return Layer(0, 0) if name.endswith(EXPERTS) else None

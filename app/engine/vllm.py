@@ -34,7 +34,7 @@ from app.engine.custom_models import register_custom_models
 from app.engine.devices import register_gpus
 from app.engine.environment import INDEX_CACHE_DIR
 from app.engine.generation import VLLMGeneration
-from app.engine.layers import linear_layers
+from app.engine.layers import layers_of
 from app.engine.pictures import PictureReader, reads_images
 from app.engine.tokenizer import EngineTokenizer
 from app.engine.translation import VLLM_ERRORS, translate, translated
@@ -86,9 +86,11 @@ class VLLMEngine:
             await llm.get_supported_tasks()
         except Exception as error:
             self._failed = True
-            raise EngineDead(f"The model could not be loaded: {first_line(error)}.") from error
+            raise EngineDead(
+                f"The model could not be loaded: {first_line(error)}.{hint_for(error)}"
+            ) from error
         self._llm = llm
-        self._settle()
+        self._settle(llm)
 
     def _open(self) -> AsyncLLMEngine:
         register_custom_models()
@@ -125,7 +127,7 @@ class VLLMEngine:
             Path(os.environ[INDEX_CACHE_DIR]),
         )
         self._compiler.open()
-        self.layers = linear_layers(model.hf_config, reads_images=model.is_multimodal_model)
+        self.layers = layers_of(model.hf_config, reads_images=model.is_multimodal_model)
         self._defaults = model.get_diff_sampling_param()
         device = llm.vllm_config.device_config.device_type
         dtype = str(model.dtype).removeprefix("torch.")
@@ -137,7 +139,7 @@ class VLLMEngine:
             raise InvalidRequest("MODEL_TYPE is VL, but this model reads no pictures.")
         return self._settings.model_type != "LLM" and pictures is not None
 
-    def _settle(self) -> None:
+    def _settle(self, llm: AsyncLLMEngine) -> None:
         """Show the GPUs, and make the steady state cheap.
 
         Environment variables are cached (1.4 µs a token), and old objects are not collected again
@@ -145,6 +147,7 @@ class VLLMEngine:
         """
         if current_platform.is_cuda():
             register_gpus(REGISTRY)
+        drop_adapter_series(llm)
         vllm.envs.enable_envs_cache()
         gc.collect()
         gc.freeze()
@@ -163,6 +166,7 @@ class VLLMEngine:
             raise translate(error) from error
         except Exception as error:
             logger.warning("vLLM refused adapter %s: %s", adapter.name, error)
+            await self.remove_adapter(adapter)  # it may have taken a place before it failed
             raise AdapterUnusable(
                 "The engine could not apply the adapter to this model."
             ) from error
@@ -247,6 +251,22 @@ class VLLMEngine:
             for child in multiprocessing.active_children():
                 child.terminate()
             await asyncio.wait([opening], timeout=0.2)
+
+
+def hint_for(error: Exception) -> str:
+    """What may help; vLLM's own sentence does not say it."""
+    if "does not support LoRA" in str(error):
+        return " Serve it without adapters: --enable-lora false."
+    return ""
+
+
+def drop_adapter_series(llm: AsyncLLMEngine) -> None:
+    """Without vLLM's metric that has a series for each set of adapters that ever ran together."""
+    for each in llm.logger_manager.stat_loggers if llm.logger_manager else ():
+        gauge = getattr(each, "gauge_lora_info", None)
+        if gauge is not None:
+            REGISTRY.unregister(gauge)
+            each.gauge_lora_info = None
 
 
 def engine_input(prompt: RenderedPrompt) -> Any:

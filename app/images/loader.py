@@ -5,8 +5,9 @@ everything is decoded in threads. Knows neither messages nor prompts.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,6 +24,12 @@ from schemas.messages import ImageURL
 DECODING_THREADS = 2
 """Pictures of 36 million pixels take up to 300 MB each while they are decoded."""
 
+DECODING_PROMPTS = 4
+"""With `max_images` pictures of 12 MB each, until the engine has made its own of them."""
+
+FETCHING_PROMPTS = 16
+"""With `max_images` bodies of `max_image_bytes` each."""
+
 T = TypeVar("T")
 
 
@@ -35,24 +42,36 @@ class ImageLoader:
         self._settings = settings
         self._fetcher = Fetcher(settings, resolve, connect)
         self._threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="pictures")
+        self._fetching = asyncio.Semaphore(FETCHING_PROMPTS)
+        self._decoding = asyncio.Semaphore(DECODING_PROMPTS)
 
-    async def load(self, images: Sequence[ImageURL], *, param: str = "messages") -> list[Image]:
+    @asynccontextmanager
+    async def loaded(
+        self, images: Sequence[ImageURL], *, param: str = "messages"
+    ) -> AsyncIterator[list[Image]]:
         """Every picture as RGB, longest edge at most 512 (`detail` low) or 2048 pixels.
 
-        A URL that is there several times is fetched once. Cancelled, it leaves no socket open.
-        Raises InvalidRequest about `param`: `too_many_images`, `image_too_large`,
-        `invalid_image_url`, `invalid_image`.
+        They are decoded for few prompts at once, the others wait: 800 characters of PNG are
+        12 MB of pixels, so let them go before the block ends. A URL that is there several times
+        is fetched once. Cancelled, it leaves no socket open. Raises InvalidRequest about `param`:
+        `too_many_images`, `image_too_large`, `invalid_image_url`, `invalid_image`.
         """
         try:
             sources = self._check(images)
-            fetched = await self._fetch({each for each in sources if isinstance(each, WebURL)})
-            return await all_of(
-                self._decode(source if isinstance(source, DataURL) else fetched[source], image)
-                for source, image in zip(sources, images, strict=True)
-            )
+            urls = {each for each in sources if isinstance(each, WebURL)}
+            async with self._fetching if urls else nullcontext():
+                fetched = await self._fetch(urls)
+                async with self._decoding:
+                    pairs = zip(sources, images, strict=True)
+                    yield await all_of(self._decoded(*pair, fetched) for pair in pairs)
         except InvalidRequest as error:
-            error.param = param
+            error.param = error.param or param
             raise
+
+    async def _decoded(
+        self, source: DataURL | WebURL, image: ImageURL, fetched: Mapping[WebURL, bytes]
+    ) -> Image:
+        return await self._decode(source if isinstance(source, DataURL) else fetched[source], image)
 
     async def close(self) -> None:
         """Wait for the decoding threads. Nothing may be loading any more."""

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.engine.base import Layer
-from app.errors import AdapterUnusable
+from app.errors import AdapterUnusable, GenerationFailed
 from app.settings import Settings
 from tests.engine.adapter import demo_config, make_adapter, widths
 from tests.fake_engine import FakeEngine, Script
@@ -315,6 +315,13 @@ async def test_damaged_files_are_refused(
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"peft_type": "IA3"}, "IA3"),
         ({"r": "many"}, "adapter_config.json"),
+        ({"rank_pattern": {"(.|..)+q": 8}}, "no module's name"),
+        ({"alpha_pattern": {"(\\w|\\w\\w|.)+[A-Z]": 1}}, "no module's name"),
+        ({"rank_pattern": {"q_proj": 0}}, "rank is 8"),
+        ({"lora_alpha": 1e308}, "times the rank"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights"),
+        ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens"),
+        ({"target_modules": None}, "adapter_config.json"),
     ],
 )
 async def test_kinds_that_cannot_be_applied_are_refused(
@@ -345,6 +352,106 @@ async def test_an_adapter_of_another_model_is_a_conflict(
 
     engine.layers = demo_layers()
     assert (await load(client, "pirate"))["rank"] == 8
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+async def test_numbers_that_are_not_finite_are_refused(
+    client: httpx.AsyncClient, root: Path, number: str
+) -> None:
+    make_adapter(root / "bad", spoilt_by=float(number))
+
+    status, message = await error_of(client, {"name": "bad"})
+
+    assert (status, "not finite" in message) == (422, True)
+
+
+async def test_experts_of_a_model_without_any_are_no_modules_of_it(
+    client: httpx.AsyncClient, root: Path, engine: FakeEngine
+) -> None:
+    make_adapter(root / "bad", module="mlp.experts.base_layer")
+    engine.layers = demo_layers()
+    assert (await error_of(client, {"name": "bad"}))[0] == 422
+
+    config = demo_config()
+    engine.layers |= {
+        f"model.layers.{number}.self_attn.mlp.experts": Layer(0, 0)
+        for number in range(config["num_hidden_layers"])
+    }
+    assert (await load(client, "bad"))["rank"] == 8
+
+
+async def test_older_names_of_a_vision_models_text_part_are_understood(
+    client: httpx.AsyncClient, root: Path, engine: FakeEngine
+) -> None:
+    make_adapter(root / "older")
+    engine.layers = {f"model.language_{name}": layer for name, layer in demo_layers().items()}
+
+    assert (await load(client, "older"))["rank"] == 8
+
+
+async def test_a_pin_that_fails_concerns_its_own_name(
+    client: httpx.AsyncClient, root: Path, engine: FakeEngine
+) -> None:
+    for name in ("one", "two"):
+        make_adapter(root / name)
+    engine.pin_failure = GenerationFailed("Not registered.")
+
+    assert not (await load(client, "one", pinned=True))["pinned"]
+    assert not (await load(client, "two"))["error"]
+
+    engine.pin_failure = None
+    assert (await load(client, "one", pinned=True))["pinned"]
+
+
+async def test_what_failed_can_be_forgotten(
+    client: httpx.AsyncClient, root: Path, live: LiveServer
+) -> None:
+    registry = live.server.app.models.adapters
+    corrupt(make_adapter(root / "bad"))
+    await until(lambda: "bad" in registry.failures)
+
+    assert (await client.get(f"{ROUTE}/bad")).json()["status"] == "failed"
+    assert (await client.delete(f"{ROUTE}/bad")).status_code == 200
+    await registry.reconcile()
+    assert (await client.get(f"{ROUTE}/bad")).status_code == 404
+
+
+async def test_a_hub_that_is_no_longer_allowed_is_not_asked_after_a_restart(
+    settings: Settings, root: Path
+) -> None:
+    journal = Path(settings.state_dir) / "adapters" / "model" / "journal.json"
+    journal.parent.mkdir(parents=True)
+    journal.write_text('{"hers": {"source": {"kind": "hub", "location": "a/b"}}}')
+    async with running_server(settings, FakeEngine()) as live:
+        failures = live.server.app.models.adapters.failures
+
+    assert "LLM_ADAPTER_HUB" in failures["hers"]
+
+
+async def test_without_a_place_for_the_journal_nothing_changes(
+    client: httpx.AsyncClient, root: Path, live: LiveServer
+) -> None:
+    make_adapter(root / "pirate")
+    await load(client, "pirate")
+    journal = live.server.app.models.adapters.journal
+    journal.path = root / "pirate" / "adapter_config.json" / "journal.json"
+
+    reply = await client.delete(f"{ROUTE}/pirate")
+    status, _ = await error_of(client, {"name": "captain", "folder": "pirate"})
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "state_unwritable")
+    assert (status, await models(client)) == (500, ["model", "pirate"])
+
+
+async def test_unfinished_copies_and_closed_folders_are_passed_over(
+    client: httpx.AsyncClient, root: Path, live: LiveServer
+) -> None:
+    make_adapter(root / ".upload")
+    make_adapter(root / "pirate")
+
+    await live.server.app.models.adapters.reconcile()
+
+    assert await models(client) == ["model", "pirate"]
 
 
 async def test_what_the_engine_refuses_leaves_nothing(

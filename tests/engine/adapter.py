@@ -20,6 +20,7 @@ def make_adapter(
     rank: int = RANK,
     hidden: int = 0,
     module: str = "",
+    spoilt_by: float | None = None,
     **config: object,
 ) -> Path:
     """Write an adapter for the demo model; strong enough to change what it says.
@@ -31,6 +32,8 @@ def make_adapter(
     weights = random_weights(base | {"hidden_size": hidden or base["hidden_size"]}, rank, seed)
     if module:
         weights = {re.sub(r"[qv]_proj", module, name): each for name, each in weights.items()}
+    if spoilt_by is not None:
+        next(iter(weights.values()))[0, 0] = spoilt_by
     # Whole or not at all: who watches the folder must not read half of it.
     save_file(weights, folder / ".weights")
     (folder / ".weights").replace(folder / "adapter_model.safetensors")

@@ -3,11 +3,13 @@
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
 from PIL import Image
 
+from app.images.loader import ImageLoader
 from schemas.messages import ImageURL
 
 
@@ -83,3 +85,11 @@ def jpeg_of_scans(edge: int, count: int) -> bytes:
     jpeg = encoded(Image.new("RGB", (edge, edge), "red"), "JPEG", progressive=True)
     last_scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
     return jpeg[:-2] + last_scan * count + jpeg[-2:]
+
+
+async def load(
+    loader: ImageLoader, images: Sequence[ImageURL], *, param: str = "messages"
+) -> list[Image.Image]:
+    """The pictures, kept longer than a server would."""
+    async with loader.loaded(images, param=param) as found:
+        return found

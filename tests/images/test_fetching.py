@@ -19,7 +19,7 @@ from app.images.loader import ImageLoader
 from app.images.refusals import BAD_URL, FETCHING_IS_OFF
 from app.settings import Settings
 from schemas.messages import ImageURL
-from tests.images.pictures import data_url, plain
+from tests.images.pictures import data_url, load, plain
 from tests.images.web import PUBLIC, Script, Web, raw, reply, serving, then_endless
 
 URL = "http://pictures.example/cat.png"
@@ -44,7 +44,7 @@ async def loading(web: Web | None = None, **settings: Any) -> AsyncIterator[Imag
 async def refuse(loader: ImageLoader, url: str = URL) -> None:
     """The one error of all URLs, whatever is wrong with them."""
     with pytest.raises(InvalidRequest) as refused:
-        await loader.load([ImageURL(url=url)], param="messages[0]")
+        await load(loader, [ImageURL(url=url)], param="messages[0]")
 
     error = refused.value
     assert (error.status, error.code) == (400, "invalid_image_url")
@@ -53,7 +53,7 @@ async def refuse(loader: ImageLoader, url: str = URL) -> None:
 
 async def test_a_picture_of_a_public_host_is_fetched() -> None:
     async with serving(reply(CAT)) as web, loading(web) as loader:
-        [found] = await loader.load([ImageURL(url="http://Pictures.example:8080/a/cat.png?x=1#y")])
+        [found] = await load(loader, [ImageURL(url="http://Pictures.example:8080/a/cat.png?x=1#y")])
 
         assert (found.mode, found.size, found.getpixel((0, 0))) == ("RGB", (4, 3), (255, 0, 0))
         assert web.resolved == ["pictures.example"]
@@ -66,7 +66,7 @@ async def test_a_fetch_says_what_it_must_and_nothing_of_the_environment(
     async with serving(reply(CAT)) as web, loading(web) as loader:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://user:word@127.0.0.1:{web.port}")
-        await loader.load([ImageURL(url="http://pictures.example/cat.png?x=1")])
+        await load(loader, [ImageURL(url="http://pictures.example/cat.png?x=1")])
 
     assert web.heads[0].split("\r\n")[:-2] == [
         "GET /cat.png?x=1 HTTP/1.1",
@@ -133,7 +133,7 @@ async def test_it_is_the_check_of_addresses_that_keeps_loopback_out(
 ) -> None:
     monkeypatch.setattr("app.images.fetcher.is_public", lambda address: True)
     async with serving(reply(CAT)) as web, loading() as loader:
-        await loader.load([ImageURL(url=url.format(port=web.port))])
+        await load(loader, [ImageURL(url=url.format(port=web.port))])
 
         assert web.hits == 1
 
@@ -167,7 +167,7 @@ async def test_a_host_with_an_address_that_is_not_public_is_not_dialled(
 async def test_the_address_that_was_checked_is_the_one_that_is_dialled() -> None:
     async with serving(reply(CAT)) as web, loading(web) as loader:
         web.answers = [[PUBLIC], ["127.0.0.1"], [PUBLIC]]
-        await loader.load([ImageURL(url=URL)])
+        await load(loader, [ImageURL(url=URL)])
         assert (web.resolved, web.dialled) == (["pictures.example"], [(PUBLIC, 80)])
 
         await refuse(loader)
@@ -249,7 +249,7 @@ async def test_the_time_is_for_all_pictures_of_a_request_together() -> None:
     drip = then_endless(HEAD + b"Content-Length: 100\r\n\r\n", b"x", 0.02)
     async with serving(drip) as web, loading(web, image_seconds=SHORT_SECONDS) as loader:
         with pytest.raises(InvalidRequest):
-            await loader.load([ImageURL(url=f"{URL}?{number}") for number in range(8)])
+            await load(loader, [ImageURL(url=f"{URL}?{number}") for number in range(8)])
 
         await web.all_closed()
         assert web.hits <= 8
@@ -298,7 +298,7 @@ async def test_when_an_address_does_not_answer_the_next_one_is_dialled() -> None
 
         web.answers = [["2606:2800:21f:cb07:6820:80da:af6b:8b2c", "1.0.0.1", PUBLIC, "1.1.1.1"]]
         loader = ImageLoader(Settings(image_hosts=("*",)), resolve=web.resolve, connect=connect)
-        await loader.load([ImageURL(url=URL)])
+        await load(loader, [ImageURL(url=URL)])
         await loader.close()
 
         assert [address for address, _ in web.dialled][1:] == ["1.0.0.1", PUBLIC]
@@ -307,7 +307,7 @@ async def test_when_an_address_does_not_answer_the_next_one_is_dialled() -> None
 @pytest.mark.parametrize("url", [URL, "https://pictures.example/cat.png"], ids=["http", "https"])
 async def test_a_cancelled_request_leaves_no_socket_open(url: str) -> None:
     async with serving(then_endless(b"")) as web, loading(web) as loader:
-        request = asyncio.create_task(loader.load([ImageURL(url=url)]))
+        request = asyncio.create_task(load(loader, [ImageURL(url=url)]))
         while not web.hits:
             await asyncio.sleep(0.01)
 
@@ -322,11 +322,11 @@ async def test_where_no_host_is_allowed_http_urls_are_refused_by_name() -> None:
     async with serving(reply(CAT)) as web, loading(web, image_hosts=()) as loader:
         for url in (URL, "https://127.0.0.1/"):
             with pytest.raises(InvalidRequest) as refused:
-                await loader.load([ImageURL(url=url)])
+                await load(loader, [ImageURL(url=url)])
             assert refused.value.message == FETCHING_IS_OFF
             assert (refused.value.status, refused.value.code) == (400, "invalid_image_url")
         await refuse(loader, "file:///etc/passwd")
-        assert len(await loader.load([ImageURL(url=data_url(CAT))])) == 1
+        assert len(await load(loader, [ImageURL(url=data_url(CAT))])) == 1
 
         assert (web.hits, web.resolved) == (0, [])
 
@@ -350,12 +350,13 @@ async def test_an_allowed_name_does_not_allow_a_private_address() -> None:
 
 async def test_a_url_that_is_there_several_times_is_fetched_once() -> None:
     async with serving(reply(plain(1024, 512))) as web, loading(web) as loader:
-        found = await loader.load(
+        found = await load(
+            loader,
             [
                 ImageURL(url=URL),
                 ImageURL(url=URL.replace("http", "HTTP") + "#again", detail="low"),
                 ImageURL(url=URL),
-            ]
+            ],
         )
 
         assert [picture.size for picture in found] == [(1024, 512), (512, 256), (1024, 512)]
@@ -365,7 +366,7 @@ async def test_a_url_that_is_there_several_times_is_fetched_once() -> None:
 async def test_a_request_with_one_bad_url_fetches_nothing() -> None:
     async with serving(reply(CAT)) as web, loading(web) as loader:
         with pytest.raises(InvalidRequest):
-            await loader.load([ImageURL(url=URL), ImageURL(url="ftp://pictures.example/")])
+            await load(loader, [ImageURL(url=URL), ImageURL(url="ftp://pictures.example/")])
 
         assert (web.hits, web.resolved) == (0, [])
 
@@ -380,7 +381,7 @@ async def test_a_fetch_that_fails_ends_the_others() -> None:
 
     async with serving(script) as web, loading(web) as loader:
         with pytest.raises(InvalidRequest):
-            await loader.load([ImageURL(url=URL), ImageURL(url=URL + "?bad")])
+            await load(loader, [ImageURL(url=URL), ImageURL(url=URL + "?bad")])
 
         await web.all_closed()
 
@@ -428,7 +429,7 @@ async def test_over_https_the_name_in_the_url_is_what_the_certificate_must_have(
     trusted, tls = certificate(tmp_path, name)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     async with serving(reply(CAT), tls) as web, loading(web) as loader:
-        [found] = await loader.load([ImageURL(url=url)])
+        [found] = await load(loader, [ImageURL(url=url)])
         assert (found.size, web.hits) == ((4, 3), 1)
 
         await refuse(loader, "https://other.example/cat.png")

@@ -16,7 +16,7 @@ from app.images.refusals import BAD_URL, UNDECODABLE
 from app.images.urls import WebURL, parse_url
 from app.settings import Settings
 from schemas.messages import ImageURL
-from tests.images.pictures import data_url, image, plain, png_bomb
+from tests.images.pictures import data_url, image, load, plain, png_bomb
 from tests.images.test_urls import BAD
 
 
@@ -29,7 +29,7 @@ async def loader() -> AsyncIterator[ImageLoader]:
 
 async def refusal(loader: ImageLoader, *images: ImageURL) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as refused:
-        await loader.load(images, param="messages[3]")
+        await load(loader, images, param="messages[3]")
     assert refused.value.param == "messages[3]"
     assert "0x" not in refused.value.message
     return refused.value
@@ -38,19 +38,19 @@ async def refusal(loader: ImageLoader, *images: ImageURL) -> InvalidRequest:
 async def test_pictures_come_back_in_their_order(loader: ImageLoader) -> None:
     sizes = [(1000, 900), (1, 1), (30, 20), (500, 500), (2, 3), (64, 64)]
 
-    found = await loader.load([image(plain(*size)) for size in sizes])
+    found = await load(loader, [image(plain(*size)) for size in sizes])
 
     assert [picture.size for picture in found] == sizes
 
 
 async def test_no_pictures_are_no_pictures(loader: ImageLoader) -> None:
-    assert await loader.load([]) == []
+    assert await load(loader, []) == []
 
 
 async def test_detail_is_of_each_picture(loader: ImageLoader) -> None:
     wide = plain(1000, 500)
 
-    found = await loader.load([image(wide, detail="low"), image(wide), image(wide, detail="high")])
+    found = await load(loader, [image(wide, detail="low"), image(wide), image(wide, detail="high")])
 
     assert [picture.size for picture in found] == [(512, 256), (1000, 500), (1000, 500)]
 
@@ -59,7 +59,7 @@ async def test_the_same_picture_is_read_again_after_a_refused_request(loader: Im
     picture = image(plain(30, 100))
     await refusal(loader, picture, ImageURL(url="data:image/png;base64,bm90YW5pbWFnZQ=="))
 
-    assert [each.size for each in await loader.load([picture])] == [(30, 100)]
+    assert [each.size for each in await load(loader, [picture])] == [(30, 100)]
 
 
 @pytest.mark.parametrize("url", BAD, ids=ascii)
@@ -78,7 +78,7 @@ async def test_bytes_that_are_no_picture_are_one_fixed_sentence(loader: ImageLoa
 async def test_the_declared_type_need_not_be_the_true_one(loader: ImageLoader) -> None:
     url = data_url(plain(8, 8, kind="GIF"), "image/jpeg")
 
-    assert (await loader.load([ImageURL(url=url)]))[0].size == (8, 8)
+    assert (await load(loader, [ImageURL(url=url)]))[0].size == (8, 8)
 
 
 async def test_ten_thousand_pictures_are_refused_before_one_is_looked_at(
@@ -134,7 +134,7 @@ async def test_at_most_two_pictures_are_decoded_at_once_and_none_by_the_loop(
                 running -= 1
 
     monkeypatch.setattr("app.images.loader.decode_picture", watched)
-    await asyncio.gather(*(loader.load([image(plain())] * 4) for _ in range(2)))
+    await asyncio.gather(*(load(loader, [image(plain())] * 4) for _ in range(2)))
 
     assert most == 2
     assert all(name.startswith("pictures") for name in threads)
@@ -149,7 +149,7 @@ async def test_of_a_mutated_data_url_nothing_comes_but_pictures_or_a_refusal(
     for _ in range(500):
         url = mutated(chance, chance.choice(seeds))
         try:
-            [found] = await loader.load([ImageURL(url=url)])
+            [found] = await load(loader, [ImageURL(url=url)])
             assert found.mode == "RGB"
             codes.add("picture")
         except InvalidRequest as refused:

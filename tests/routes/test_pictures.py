@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from app.engine.base import Limits
+from app.images.loader import DECODING_PROMPTS
 from tests.fake_engine import FakeEngine
 
 SEEING = Limits(2048, 256, 1, reads_images=True, image_token_id=0)
@@ -83,6 +84,28 @@ async def test_items_of_a_batch_have_pictures_of_their_own(
     assert reply.status_code == 200
     seen = {each.prompt: len(each.pictures) for each in seeing.submissions}
     assert seen == {"user: plain": 0, "user: \x00What?": 1, "user: \x00": 1}
+
+
+async def test_a_batch_has_a_limit_on_all_its_pictures(
+    client: httpx.AsyncClient, seeing: FakeEngine
+) -> None:
+    prompts = [[picture(data_url("red"))] * 8] * 9
+
+    reply = await client.post("/batch", json={"prompts": prompts})
+
+    assert (reply.status_code, "at most 64 pictures in all, got 72" in reply.text) == (422, True)
+    assert not seeing.submissions
+
+
+async def test_few_prompts_have_their_pictures_in_memory_at_once(
+    client: httpx.AsyncClient, seeing: FakeEngine
+) -> None:
+    prompts = [[picture(data_url("red"))]] * 32
+
+    reply = await client.post("/batch", json={"prompts": prompts})
+
+    assert reply.status_code == 200
+    assert 1 <= seeing.most_illustrated_at_once <= DECODING_PROMPTS
 
 
 @pytest.mark.parametrize(("detail", "edge"), [("low", 512), ("high", 2048), ("auto", 2048)])

@@ -1,12 +1,14 @@
 """`POST /batch`: many prompts in one request, all in the engine at once."""
 
+from collections.abc import Sequence
+
 from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.call import json_reply
 from app.errors import InvalidRequest
-from app.prompts import chat_prompt
+from app.prompts import Prompt, chat_prompt
 from app.replies.native import batch_frames, batch_reply
 from app.routes.parameters import CallDependency, reply_of
 from app.sse import EventStream
@@ -20,11 +22,22 @@ async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> AS
     model = call.choose_model(data.model)
     check_size(data, call.request.app.state.settings.max_batch_prompts)
     turns = ([UserMessage(content=prompt)] for prompt in data.prompts)
-    prompts = await call.all_rendered([chat_prompt(call.engine, each) for each in turns])
+    drafts = [chat_prompt(call.engine, each) for each in turns]
+    check_images(drafts, call.settings.max_batch_images)
+    prompts = await call.all_rendered(drafts)
     if data.stream:
         merged = await call.stream_all(prompts, data, deltas=False)
         return EventStream(batch_frames(merged, call.tokens, model), merged)
     return json_reply(batch_reply(await call.complete_all(prompts, data), call.tokens, model))
+
+
+def check_images(prompts: Sequence[Prompt], most: int) -> None:
+    """All of them are in memory at once. Raises InvalidRequest."""
+    found = sum(len(prompt.images) for prompt in prompts)
+    if found > most:
+        raise InvalidRequest(
+            f"prompts: expected at most {most} pictures in all, got {found}.", param="prompts"
+        )
 
 
 def check_size(data: BatchRequest, most: int) -> None:
