@@ -20,18 +20,24 @@ def make_adapter(
     rank: int = RANK,
     hidden: int = 0,
     module: str = "",
+    as_embedding: bool = False,
     spoilt_by: float | None = None,
     **config: object,
 ) -> Path:
     """Write an adapter for the demo model; strong enough to change what it says.
 
-    `hidden` and `module` make it one for a model of another width or with other modules.
+    `hidden` and `module` make it one for a model of another width or with other modules,
+    `as_embedding` one that takes linear layers for embeddings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     base = demo_config()
     weights = random_weights(base | {"hidden_size": hidden or base["hidden_size"]}, rank, seed)
     if module:
         weights = {re.sub(r"[qv]_proj", module, name): each for name, each in weights.items()}
+    if as_embedding:
+        weights = {
+            re.sub(r"lora_([AB]).weight", r"lora_embedding_\1", n): w for n, w in weights.items()
+        }
     if spoilt_by is not None:
         next(iter(weights.values()))[0, 0] = spoilt_by
     # Whole or not at all: who watches the folder must not read half of it.

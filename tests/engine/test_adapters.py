@@ -202,7 +202,7 @@ async def test_unloading_and_deleting_while_streaming_lets_the_stream_finish(
 async def test_what_only_vllm_can_tell_is_still_refused(
     admin: httpx.AsyncClient, root: Path
 ) -> None:
-    make_adapter(root / "bad", use_qalora=True)
+    make_adapter(root / "bad", as_embedding=True)
 
     reply = await admin.post(ROUTE, json={"name": "bad"})
 
