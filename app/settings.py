@@ -213,7 +213,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """What requests call it."""
         if self.model_name:
             return self.model_name
-        return DEMO_MODELS[self.model][0] if self.model in DEMO_MODELS else Path(self.model).name
+        if self.model in DEMO_MODELS:
+            return DEMO_MODELS[self.model][0]
+        return Path(self.model).name.removesuffix(".gguf")
 
     @property
     def base_names(self) -> frozenset[str]:
