@@ -55,6 +55,7 @@ def create_app(settings: Settings, engine: Engine) -> Application:
             "images": images,
             "renderer": Renderer(engine, images),
             "engine": engine,
+            "submitter": engine,
             "models": ServedModels(settings, engine, AdapterRegistry(settings, engine)),
             "key_ring": KeyRing(settings.api_keys),
             "admin_ring": KeyRing(settings.admin_keys),

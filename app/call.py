@@ -10,13 +10,16 @@ from litestar.response.base import ASGIResponse
 from app.body import JSONRequest
 from app.disconnect import run_unless_disconnected
 from app.engine.base import (
+    ANYBODY,
     Adapter,
     Constraint,
     Engine,
     Generation,
+    Origin,
     Output,
     RenderedPrompt,
     Sampling,
+    Submitter,
 )
 from app.merge import MergedGenerations
 from app.metrics import Metrics
@@ -57,6 +60,7 @@ class Call:
     def __init__(self, request: JSONRequest) -> None:
         self.request = request
         self.engine: Engine = request.app.state.engine
+        self.submitter: Submitter = request.app.state.submitter
         self.models: ServedModels = request.app.state.models
         self.settings: Settings = request.app.state.settings
         self.metrics: Metrics = request.app.state.metrics
@@ -71,6 +75,11 @@ class Call:
         self.record.model = model = self.models.resolve(requested)
         self.adapter = self.record.held.enter_context(self.models.hold(model))
         return model
+
+    @property
+    def origin(self) -> Origin:
+        """Whom this request is for."""
+        return ANYBODY
 
     @property
     def dialect(self) -> Dialect:
@@ -250,7 +259,7 @@ class Call:
         """Start one generation, of which complete replies satisfy the form."""
         if self.record.model is None:
             raise RuntimeError("A generation starts before its model is chosen. This is a bug.")
-        generation = await self.engine.submit(prompt, sampling, self.adapter)
+        generation = await self.submitter.submit(prompt, sampling, self.adapter, self.origin)
         if form is None:
             return generation
         return FormattedGeneration(self.task(prompt, sampling, "response_format"), form, generation)

@@ -10,10 +10,12 @@ import msgspec
 from PIL.Image import Image
 
 from app.engine.base import (
+    ANYBODY,
     PICTURE,
     Adapter,
     Layer,
     Limits,
+    Origin,
     RenderedPrompt,
     Sampling,
     Status,
@@ -76,6 +78,7 @@ class Submission(msgspec.Struct):
     prompt: str
     sampling: Sampling
     adapter: Adapter | None
+    origin: Origin
     pictures: list[Image]
     closed: asyncio.Event
     aborted: asyncio.Event
@@ -246,7 +249,11 @@ class FakeEngine:
         return msgspec.structs.replace(prompt, token_ids=token_ids, pictures=list(images))
 
     async def submit(
-        self, prompt: RenderedPrompt, sampling: Sampling, adapter: Adapter | None
+        self,
+        prompt: RenderedPrompt,
+        sampling: Sampling,
+        adapter: Adapter | None,
+        origin: Origin = ANYBODY,
     ) -> FakeGeneration:
         if self.status == "failed":
             raise EngineDead("The engine has died.")
@@ -257,6 +264,7 @@ class FakeEngine:
             self.tokenizer.decode(prompt.token_ids),
             sampling,
             adapter,
+            origin,
             prompt.pictures or [],
             asyncio.Event(),
             asyncio.Event(),

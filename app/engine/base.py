@@ -1,5 +1,6 @@
 """What the server asks of an engine, and the attributes of its outputs that replies read."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -129,6 +130,23 @@ class Sampling(msgspec.Struct, frozen=True):
     constraint: Constraint | None = None
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """Whom a generation is for, and what that means for its turn."""
+
+    owner: str = ""
+    """Alias of the client's key; empty without one. Owners share the engine fairly, and never see
+    by its timing what another one's prompts begin with."""
+
+    priority: int = 0
+    """As vLLM counts: what has a lower number goes first."""
+
+    deadline: float = math.inf
+    """On the clock of `time.monotonic`; nobody waits any longer."""
+
+
+ANYBODY = Origin()
+
+
 class Logprob(Protocol):
     """One candidate token at one place."""
 
@@ -200,7 +218,25 @@ class Tokenizer(Protocol):
         ...
 
 
-class Engine(Protocol):
+class Submitter(Protocol):
+    """What takes requests for generations: the engine, and what stands in front of it."""
+
+    async def submit(
+        self,
+        prompt: RenderedPrompt,
+        sampling: Sampling,
+        adapter: Adapter | None,
+        origin: Origin = ANYBODY,
+    ) -> Generation:
+        """Start a request and wait for its first output.
+
+        Cancelled while it waits, the request is aborted. Raises InvalidRequest, Overloaded,
+        GenerationFailed and EngineDead.
+        """
+        ...
+
+
+class Engine(Submitter, Protocol):
     """A language model that answers many requests at once.
 
     `tokenizer`, `limits` and `layers` may be read once `status` is "ready".
@@ -248,16 +284,6 @@ class Engine(Protocol):
         """Put pictures (RGB) in their places, in order; each becomes many tokens.
 
         Raises InvalidRequest.
-        """
-        ...
-
-    async def submit(
-        self, prompt: RenderedPrompt, sampling: Sampling, adapter: Adapter | None
-    ) -> Generation:
-        """Start a request and wait for its first output.
-
-        Cancelled while it waits, the request is aborted. Raises InvalidRequest, Overloaded,
-        GenerationFailed and EngineDead.
         """
         ...
 

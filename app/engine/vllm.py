@@ -24,7 +24,16 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.structured_output.utils import _reduced_vocabulary
 
 from app.engine.arguments import engine_arguments
-from app.engine.base import Adapter, Layer, Limits, RenderedPrompt, Sampling, Status
+from app.engine.base import (
+    ANYBODY,
+    Adapter,
+    Layer,
+    Limits,
+    Origin,
+    RenderedPrompt,
+    Sampling,
+    Status,
+)
 from app.engine.checkpoints.checkpoint import resolve_checkpoint
 from app.engine.checkpoints.int8 import register_int8
 from app.engine.checkpoints.unusable import first_line
@@ -185,7 +194,11 @@ class VLLMEngine:
         return await self._pictures.illustrate(prompt, images)
 
     async def submit(
-        self, prompt: RenderedPrompt, sampling: Sampling, adapter: Adapter | None
+        self,
+        prompt: RenderedPrompt,
+        sampling: Sampling,
+        adapter: Adapter | None,
+        origin: Origin = ANYBODY,
     ) -> "VLLMGeneration":
         """Start a request and wait for its first output; see `base.Engine`."""
         outputs = self._running.generate(
