@@ -1,6 +1,6 @@
 """One HTTP request's way to the engine and back, in the steps that all generating routes share."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,27 +24,19 @@ from app.engine.base import (
 from app.merge import MergedGenerations
 from app.metrics import Metrics
 from app.models import ServedModels
-from app.prompts import READY_FOR_REPLY, Prompt, Renderer, chat_prompt, run_sized
+from app.prompts import Prompt, Renderer, run_sized
 from app.record import RequestRecord
-from app.replies.turns import Draft, drafts, style_of
 from app.replies.usage import TokenCount
 from app.sampling import sampling_for
 from app.settings import Settings
 from app.tools.attempts import Task
 from app.tools.dialects import Dialect, Thinking, dialect_of, thinking_of
 from app.tools.formatted import FormattedGeneration
-from app.tools.offer import Offer
 from app.tools.registry import ToolRegistry
-from app.tools.rounds import Rounds
 from app.tools.structured import Format
-from app.tools.verified import VerifiedTurns
-from schemas.messages import Message
 from schemas.sampling import NativeSampling, SamplingFields
 
 T = TypeVar("T")
-
-Turns = VerifiedTurns | Rounds
-"""Choices that may call tools."""
 
 NATIVE_MAX_TOKENS = 512
 """New tokens on native routes that name no limit, as in the documents they come from."""
@@ -168,61 +160,6 @@ class Call:
         pairs = zip(prompts, samplings, strict=True)
         return MergedGenerations([partial(self.submit, *pair, form) for pair in pairs])
 
-    async def complete_turns(
-        self, turns: Turns, offer: Offer, num_choices: int = 1, num_top: int = 0
-    ) -> list[Draft]:
-        """Generate choices that may call tools to the end."""
-        work = whole_turns(turns, offer, num_choices, num_top)
-        choices = await self.unless_disconnected(work)
-        self.note_first_token(turns.first)
-        return choices
-
-    async def begin_turns(self, turns: Turns) -> None:
-        """Start choices that may call tools."""
-        await self.unless_disconnected(turns.begin())
-        self.note_first_token()
-
-    def rounds(
-        self,
-        messages: Sequence[Message],
-        fields: SamplingFields,
-        offer: Offer,
-        *,
-        template_arguments: Mapping[str, Any] = READY_FOR_REPLY,
-        stream: bool = False,
-    ) -> Rounds:
-        """One choice, for which registered tools run here."""
-
-        async def begin(messages: Sequence[Message], offer: Offer) -> VerifiedTurns:
-            prompt = chat_prompt(
-                self.engine,
-                messages,
-                tools=offer.definitions,
-                dialect=offer.dialect,
-                template_arguments=template_arguments,
-            )
-            rendered = await self.renderer.rendered(prompt)
-            turns = self.turns(rendered, fields, offer, stream=stream)
-            await turns.begin()
-            return turns
-
-        return Rounds(begin, messages, offer, self.registry, self.settings.tool_rounds)
-
-    def turns(
-        self,
-        prompt: RenderedPrompt,
-        fields: SamplingFields,
-        offer: Offer,
-        *,
-        stream: bool = False,
-        grows: bool = False,
-    ) -> VerifiedTurns:
-        thinking = self.thinking(prompt)
-        constraint = offer.constraint(thinking)
-        sampling = self.sampling(prompt, fields, stream=stream, constraint=constraint)
-        task = self.task(prompt, sampling, "tool_call")
-        return VerifiedTurns(task, offer, self.engine.tokenizer, thinking, grows=grows)
-
     def task(self, prompt: RenderedPrompt, sampling: Sampling, kind: str) -> Task:
         counter = self.metrics.structured_outputs
         return Task(
@@ -280,15 +217,6 @@ async def provide_call(request: JSONRequest) -> Call:
 
 def constraint_of(form: Format | None) -> Constraint | None:
     return None if form is None else form.constraint
-
-
-async def whole_turns(turns: Turns, offer: Offer, num_choices: int, num_top: int) -> list[Draft]:
-    """Every choice to its end; none is left running."""
-    try:
-        await turns.begin()
-        return await drafts(turns.pieces(), style_of(offer), num_choices, num_top)
-    finally:
-        await turns.aclose()
 
 
 async def whole(submission: Coroutine[Any, Any, Generation]) -> Output:

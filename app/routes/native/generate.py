@@ -4,7 +4,8 @@ from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
-from app.call import Call, Turns, json_reply
+from app.call import Call, json_reply
+from app.calling import Turns, complete_turns, rounds, verified_turns
 from app.errors import InvalidRequest
 from app.prompts import chat_prompt
 from app.replies.native import assistant_reply, delta_frames, generate_reply
@@ -49,11 +50,11 @@ async def create_function_call(
         lambda: make_offer(definitions, "tools[{}]", dialect, required=True, single=True)
     )
     if data.run_tools:
-        turns: Turns = call.rounds(data.messages, data, offer)
+        turns: Turns = rounds(call, data.messages, data, offer)
     else:
         prompt = chat_prompt(call.engine, data.messages, tools=definitions, dialect=dialect)
-        turns = call.turns(await call.rendered(prompt), data, offer)
-    (draft,) = await call.complete_turns(turns, offer)
+        turns = verified_turns(call, await call.rendered(prompt), data, offer)
+    (draft,) = await complete_turns(call, turns, offer)
     return json_reply(function_reply(draft), schema_headers(offer))
 
 

@@ -7,7 +7,8 @@ from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
-from app.call import Call, Turns, json_reply
+from app.call import Call, json_reply
+from app.calling import Turns, begin_turns, complete_turns, rounds, verified_turns
 from app.engine.base import Output, RenderedPrompt
 from app.errors import InvalidRequest
 from app.prompts import chat_prompt
@@ -130,7 +131,7 @@ async def answer_with_calls(
     delivery = data.tool_call_delivery or call.settings.tool_call_delivery
     stream = bool(data.stream)
     grows = stream and delivery == "incremental"
-    turns = call.turns(prompt, data, offer, stream=stream, grows=grows)
+    turns = verified_turns(call, prompt, data, offer, stream=stream, grows=grows)
     return await answer_with_turns(data, call, turns, envelope, headers, offer)
 
 
@@ -147,10 +148,9 @@ async def answer_with_tools_run(
         raise InvalidRequest(
             "run_tools: needs tools that may be called, and n to be 1.", param="run_tools"
         )
-    rounds = call.rounds(
-        data.messages, data, asked, template_arguments=template, stream=bool(data.stream)
-    )
-    return await answer_with_turns(data, call, rounds, envelope, headers, asked)
+    stream = bool(data.stream)
+    turns = rounds(call, data.messages, data, asked, template_arguments=template, stream=stream)
+    return await answer_with_turns(data, call, turns, envelope, headers, asked)
 
 
 async def answer_with_turns(
@@ -162,10 +162,10 @@ async def answer_with_turns(
     offer: Offer,
 ) -> ASGIResponse:
     if data.stream:
-        await call.begin_turns(turns)
+        await begin_turns(call, turns)
         frames = turn_frames(turns.pieces(), call.tokens, envelope, data, style_of(offer))
         return EventStream(frames, turns, headers)
-    choices = await call.complete_turns(turns, offer, data.n or 1, data.top_logprobs or 0)
+    choices = await complete_turns(call, turns, offer, data.n or 1, data.top_logprobs or 0)
     return json_reply(turns_completion(choices, call.tokens, envelope), headers)
 
 
