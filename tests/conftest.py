@@ -123,3 +123,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-wire", action="store_true", help="write tests/wire anew")
+    parser.addoption("--target", help="URL of a server that tests/scorecard judges, not ours")
+    parser.addoption("--target-pid", type=int, help="its process that speaks HTTP")
+    parser.addoption("--target-model", help="its model")
+    parser.addoption("--target-key", default="", help="a key that it accepts")

@@ -1,0 +1,74 @@
+"""Asks a server over and over whether it lives: `python -m tests.scorecard.watch URL PATH PID`.
+
+One JSON line an answer on the standard output. Time in which the machine gave the asking or the
+answering thread no processor is told apart: it says nothing about the server.
+"""
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from tests.scorecard.raw import address_of
+
+ASK_EVERY_SECONDS = 0.02
+ANSWER_SECONDS = 60
+
+
+class Answer(msgspec.Struct):
+    """One question and its answer; seconds on the clock of `time.monotonic`, which all share."""
+
+    asked: float
+    answered: float
+    starved: float
+    """Of that, the time in which this thread or the server's was waiting for a processor."""
+
+    @property
+    def gap(self) -> float:
+        """Seconds without an answer that are the server's own."""
+        return self.answered - self.asked - self.starved
+
+
+def starved_seconds(pid: str) -> float:
+    """How long the first thread of a process has been runnable without running, so far.
+
+    https://docs.kernel.org/scheduler/sched-stats.html: the second number, in nanoseconds.
+    """
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
+def watch(url: str, path: str, *pids: str) -> None:
+    """Runs until it is killed; a connection that breaks is made anew, within the same question."""
+    question = f"GET {path} HTTP/1.1\r\nHost: watch\r\n\r\n".encode()
+    connection: socket.socket | None = None
+    while True:
+        asked, starved = time.monotonic(), sum(map(starved_seconds, pids))
+        while connection is None or not is_answered(connection, question):
+            connection = connected(url)
+        starved = sum(map(starved_seconds, pids)) - starved
+        line = msgspec.json.encode(Answer(asked, time.monotonic(), starved))
+        sys.stdout.write(line.decode() + "\n")
+        sys.stdout.flush()
+        time.sleep(ASK_EVERY_SECONDS)
+
+
+def connected(url: str) -> socket.socket | None:
+    try:
+        return socket.create_connection(address_of(url), ANSWER_SECONDS)
+    except OSError:
+        time.sleep(ASK_EVERY_SECONDS)
+        return None
+
+
+def is_answered(connection: socket.socket, question: bytes) -> bool:
+    try:
+        connection.sendall(question)
+        return connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    watch(*sys.argv[1:], "self")
