@@ -39,6 +39,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.cpu_kv_cache_gib),
         "VLLM_LOGGING_COLOR": "0",
+        # A forked core would share our listening socket, and keep the port when we are gone.
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
     if settings.hub == "modelscope":
         variables["VLLM_USE_MODELSCOPE"] = "true"

@@ -44,6 +44,7 @@ from app.engine.devices import register_gpus
 from app.engine.environment import INDEX_CACHE_DIR
 from app.engine.generation import VLLMGeneration
 from app.engine.layers import layers_of
+from app.engine.leash import leash_children
 from app.engine.pictures import PictureReader, reads_images
 from app.engine.tokenizer import EngineTokenizer
 from app.engine.translation import VLLM_ERRORS, translate, translated
@@ -102,6 +103,7 @@ class VLLMEngine:
         self._settle(llm)
 
     def _open(self) -> AsyncLLMEngine:
+        leash_children()
         register_custom_models()
         register_int8()
         files = resolve_checkpoint(self._settings, self._terminal)

@@ -3,7 +3,6 @@
 Imports little: a child that was killed is replaced by one that has to start.
 """
 
-import ctypes
 import os
 import resource
 import signal
@@ -43,9 +42,6 @@ STEPS_PER_STATE = 2000
 MAX_BEGINNINGS = 2**20
 
 NICENESS = 5
-
-PR_SET_PDEATHSIG = 1
-"""Of Linux: a process that is to die with the server, however that dies."""
 
 
 class Compilation:
@@ -212,7 +208,6 @@ def prepare(vocabulary: bytes, cache: Path, max_memory_bytes: int) -> None:
     global compilation
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(NICENESS)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
     compilation = Compilation(vocabulary, cache)
 
