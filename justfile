@@ -58,6 +58,13 @@ image target="cuda":
     podman build --format docker --target {{target}} -t slipstream:{{target}} \
         {{ if UV_FIND_LINKS != "" { "--build-arg PIP_FIND_LINKS=" + UV_FIND_LINKS + " -v " + UV_FIND_LINKS + ":" + UV_FIND_LINKS + ":ro" } else { "" } }} .
 
+# Look at a built image from inside: who runs, what listens, what is written
+scan image="slipstream:cpu":
+    for root in "--read-only=false" "--read-only --tmpfs /tmp"; do \
+        podman run --rm -i $root --cap-drop all --network none --shm-size 1g \
+            --entrypoint python {{image}} - < tests/container/scan.py || exit 1; \
+    done
+
 # Resolve the locked versions anew
 lock:
     {{compile}} {{torch}} pyproject.toml --extra cpu --no-emit-package torch -o locks/cpu.txt
