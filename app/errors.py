@@ -11,11 +11,16 @@
             AdapterConflict     409
             UnsupportedMedia    415
             AdapterUnusable     422
+            MalformedHTTP       400, before there is a request
+            RequestTimedOut     408
+            URLTooLong          414
+            HeadersTooLarge     431
         CapacityError           try again later; carries Retry-After
             Overloaded          503
             Draining            503
             ModelNotLoaded      503
             HubUnreachable      503
+            TooManyConnections  503
         EngineError             our fault
             GenerationFailed    500
             EngineDead          503
@@ -130,6 +135,34 @@ class UnsupportedMedia(RequestError):
     status = 415
 
 
+class MalformedHTTP(RequestError):
+    """What came is not HTTP as it is spoken here, on any path."""
+
+    status = 400
+    code = "malformed_http"
+
+
+class RequestTimedOut(RequestError):
+    """The client took too long to send its request."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class URLTooLong(RequestError):
+    """The request's target is longer than any of ours."""
+
+    status = 414
+    code = "url_too_long"
+
+
+class HeadersTooLarge(RequestError):
+    """Too many header fields, or too many bytes of them."""
+
+    status = 431
+    code = "headers_too_large"
+
+
 class CapacityError(ServerError):
     """Not now: the same request may succeed after `retry_after_seconds`."""
 
@@ -170,6 +203,12 @@ class HubUnreachable(CapacityError):
 
     code = "hub_unreachable"
     retry_after_seconds = 10
+
+
+class TooManyConnections(CapacityError):
+    """As many connections are open as this process may have."""
+
+    code = "too_many_connections"
 
 
 class EngineError(ServerError):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import uvicorn
 
 from app.admission import Admission
+from app.edge.protocol import edge_protocol, sweep
 from app.engine.base import Status
 from app.errors import ServerError
 from app.settings import Settings
@@ -17,6 +18,7 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 ENGINE_FAILED_EXIT = 70
+TICKS_PER_SWEEP = 10
 ABORT_SECONDS = 5
 """For aborted requests to send their error event, after the drain has run out of time."""
 
@@ -84,6 +86,8 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Every 0.1 s: whether to stop."""
+        if counter % TICKS_PER_SWEEP == 0:
+            sweep(self.server_state.connections)
         if self.app.models.status == "failed":
             self.engine_failed = self.app.admission.draining_since is None
             return True
@@ -109,7 +113,7 @@ def uvicorn_config(app: Served, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=edge_protocol(settings),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -118,7 +122,7 @@ def uvicorn_config(app: Served, settings: Settings) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=ABORT_SECONDS,
     )
 

@@ -157,6 +157,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_body_bytes: Annotated[
         int, knob("Largest request body in bytes; larger ones are answered 413.", ge=1024, le=2**32)
     ] = 16 * 2**20
+    max_header_bytes: Annotated[
+        int, knob("Bytes in all headers of a request; more are answered 431.", ge=4096, le=2**20)
+    ] = 64 * 2**10
+    max_headers: Annotated[
+        int, knob("Headers of a request; more are answered 431.", ge=16, le=65536)
+    ] = 256
+    max_url_bytes: Annotated[
+        int, knob("Longest URL in bytes; longer ones are answered 414.", ge=1024, le=2**20)
+    ] = 8 * 2**10
+    max_connections: Annotated[
+        int,
+        knob("Connections at once; fewer if the process may open fewer files.", ge=1, le=2**20),
+    ] = 8192
+    head_seconds: Annotated[
+        float, knob("How long a client may take to send a request's headers.", gt=0, le=3600)
+    ] = 10.0
+    body_seconds: Annotated[
+        float, knob("How long a body may come slower than it must.", gt=0, le=3600)
+    ] = 10.0
+    slow_reader_seconds: Annotated[
+        float, knob("How long a reply may be read slower than it must.", gt=0, le=3600)
+    ] = 30.0
+    min_bytes_per_second: Annotated[
+        int, knob("How fast bodies must come, and replies that wait be read.", ge=1, le=2**30)
+    ] = 1024
+    keep_alive_seconds: Annotated[
+        int, knob("How long a connection may be idle between requests.", ge=1, le=3600)
+    ] = 75
     max_images: Annotated[int, knob("Pictures in one prompt.", ge=1, le=256)] = 8
     max_batch_images: Annotated[
         int, knob("Pictures in all prompts of one /batch request.", ge=1, le=65536)
