@@ -26,6 +26,7 @@ from app.images.loader import ImageLoader
 from app.metrics import Metrics
 from app.models import ServedModels
 from app.prompts import Renderer
+from app.queueing.queue import FairQueue
 from app.routes import ROUTES
 from app.settings import Settings
 from app.tools.registry import load_registry
@@ -49,18 +50,20 @@ def create_app(settings: Settings, engine: Engine) -> Application:
     Raises ConfigurationError if the module of tools cannot be used.
     """
     images = ImageLoader(settings)
+    metrics = Metrics()
+    queue = FairQueue(engine, settings, metrics)
     state = State(
         {
             "settings": settings,
             "images": images,
             "renderer": Renderer(engine, images),
             "engine": engine,
-            "submitter": engine,
+            "submitter": queue,
             "models": ServedModels(settings, engine, AdapterRegistry(settings, engine)),
             "key_ring": KeyRing(settings.api_keys),
             "admin_ring": KeyRing(settings.admin_keys),
             "admission": Admission(settings.max_in_flight),
-            "metrics": Metrics(),
+            "metrics": metrics,
             "registry": load_registry(settings.tools_module, settings.tool_seconds),
         },
         deep_copy=False,

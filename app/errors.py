@@ -21,6 +21,8 @@
             ModelNotLoaded      503
             HubUnreachable      503
             TooManyConnections  503
+            DeadlineUnreachable 503
+        DeadlineExceeded        504
         EngineError             our fault
             GenerationFailed    500
             EngineDead          503
@@ -43,6 +45,8 @@ class ServerError(Exception):
     status = 500
     type = "server_error"
     code: str | None = None
+    should_retry: bool | None = None
+    """Tells clients of OpenAI's library, which else retry on 408, 409, 429 and every 5xx."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -56,7 +60,9 @@ class ServerError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {}
+        if self.should_retry is None:
+            return {}
+        return {"x-should-retry": "true" if self.should_retry else "false"}
 
 
 class RequestError(ServerError):
@@ -170,13 +176,19 @@ class CapacityError(ServerError):
     type = "overloaded_error"
     retry_after_seconds = 1
 
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_seconds = retry_after_seconds or self.retry_after_seconds
+
     @property
     def headers(self) -> dict[str, str]:
         return {"retry-after": str(self.retry_after_seconds)}
 
 
 class Overloaded(CapacityError):
-    """Every permit is taken."""
+    """Every permit is taken, or the queue is full."""
 
     code = "overloaded"
 
@@ -211,6 +223,21 @@ class TooManyConnections(CapacityError):
     code = "too_many_connections"
 
 
+class DeadlineUnreachable(CapacityError):
+    """So much waits already that the request would not even begin before its deadline."""
+
+    code = "deadline_unreachable"
+
+
+class DeadlineExceeded(ServerError):
+    """The request's own deadline has passed; whoever set it does not want the reply any more."""
+
+    status = 504
+    type = "timeout_error"
+    code = "deadline_exceeded"
+    should_retry = False
+
+
 class EngineError(ServerError):
     """The engine did not do what it was asked."""
 
@@ -236,6 +263,7 @@ class StateUnwritable(ServerError):
     """What must outlive a restart could not be written."""
 
     code = "state_unwritable"
+    should_retry = False
 
 
 class ClientDisconnected(ServerError):

@@ -12,7 +12,44 @@ from prometheus_client import (
 from app.record import RequestRecord
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+PRIORITIES = ("high", "normal", "low")
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS"})
+
+
+class QueueMetrics:
+    """What waits for the engine; lists are by priority, the most urgent first."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        depth = Gauge(
+            "slipstream_queue_generations",
+            "Generations that wait for the engine.",
+            ("priority",),
+            registry=registry,
+        )
+        seconds = Histogram(
+            "slipstream_queue_seconds",
+            "For how long generations waited for the engine.",
+            ("priority",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.depth = [depth.labels(each) for each in PRIORITIES]
+        self.seconds = [seconds.labels(each) for each in PRIORITIES]
+        self.tokens = Gauge(
+            "slipstream_queue_prompt_tokens", "Tokens of their prompts.", registry=registry
+        )
+        self.taken = Gauge(
+            "slipstream_engine_places_taken",
+            "Sequences that the engine has been given; it runs some of them at a time.",
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "slipstream_queue_refusals",
+            "Generations that were refused: the queue was full, they yielded to another owner's "
+            "or to more urgent ones, or their deadline was too near.",
+            ("reason",),
+            registry=registry,
+        )
 
 
 class Metrics:
@@ -49,6 +86,8 @@ class Metrics:
         self.in_flight = Gauge(
             "slipstream_http_requests_in_flight", "Requests being worked on.", registry=registry
         )
+
+        self.queue = QueueMetrics(registry)
 
     def observe_request(self, record: RequestRecord, route: str) -> None:
         """Count one finished request."""

@@ -154,6 +154,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_in_flight: Annotated[
         int, knob("HTTP requests worked on at once; more are answered 503.", ge=1, le=2**20)
     ] = 1024
+    max_queued_requests: Annotated[
+        int, knob("Generations that wait for the engine; more are answered 503.", ge=1, le=2**20)
+    ] = 4096
+    max_queued_tokens: Annotated[
+        int, knob("Tokens of their prompts, all together.", ge=1, le=2**31)
+    ] = 2**21
+    max_overtaking: Annotated[
+        int,
+        knob("How often in a row what is more urgent may overtake a waiting one.", ge=1, le=2**20),
+    ] = 16
+    queue_margin: Annotated[
+        float,
+        knob("Given to the engine beyond what it can run at once, as a share of that.", ge=0, le=8),
+    ] = 0.25
+    max_request_seconds: Annotated[
+        float, knob("Longest time that a request may take. 0: any.", ge=0, le=86400)
+    ] = 0.0
     max_body_bytes: Annotated[
         int, knob("Largest request body in bytes; larger ones are answered 413.", ge=1024, le=2**32)
     ] = 16 * 2**20

@@ -180,6 +180,10 @@ class FakeGeneration:
             self._script.finish_reason if is_last else None,
         )
 
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(turn.pieces) for turn in self._turns[: self._played])
+
     async def aclose(self) -> None:
         self._submission.closed.set()
 

@@ -50,6 +50,8 @@ def ours(settings: Settings) -> dict[str, Any]:
         "data_parallel_size": settings.data_parallel_size,
         # One backend an engine, latched by its first structured request: never left to chance.
         "structured_outputs_config": {"backend": "outlines"},
+        # Chat before batches also in here, where memory is lost to others and won back.
+        "scheduling_policy": "priority",
         "scheduler_cls": "app.engine.scheduler.scheduler",
         "worker_extension_cls": "app.engine.worker.WorkerExtension",
         "enable_log_requests": False,

@@ -1,7 +1,7 @@
 """What the server asks of an engine, and the attributes of its outputs that replies read."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -17,6 +17,9 @@ class Limits(msgspec.Struct, frozen=True):
     vocabulary_size: int
     max_token_chars: int
     """Characters of the longest token: a longer text than this times the context cannot fit."""
+
+    max_num_seqs: int = 256
+    """Sequences that run at once, over all copies of the model."""
 
     reads_images: bool = False
     image_token_id: int | None = None
@@ -130,6 +133,14 @@ class Sampling(msgspec.Struct, frozen=True):
     constraint: Constraint | None = None
 
 
+HIGH, NORMAL, LOW = -1, 0, 1
+"""Priorities of requests."""
+
+
+def unnoted(_: float) -> None:
+    """For who does not want to know."""
+
+
 class Origin(msgspec.Struct, frozen=True):
     """Whom a generation is for, and what that means for its turn."""
 
@@ -137,11 +148,14 @@ class Origin(msgspec.Struct, frozen=True):
     """Alias of the client's key; empty without one. Owners share the engine fairly, and never see
     by its timing what another one's prompts begin with."""
 
-    priority: int = 0
-    """As vLLM counts: what has a lower number goes first."""
+    priority: int = NORMAL
+    """As vLLM counts: what has a lower number goes first. HIGH to LOW; in the engine any number."""
 
     deadline: float = math.inf
     """On the clock of `time.monotonic`; nobody waits any longer."""
+
+    note_queued: Callable[[float], None] = unnoted
+    """Told the seconds that a generation waited for its turn."""
 
 
 ANYBODY = Origin()
@@ -190,6 +204,11 @@ class Generation(Protocol):
     def __aiter__(self) -> "Generation": ...
 
     async def __anext__(self) -> Output: ...
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Generated so far, of all choices; None if they are not counted."""
+        ...
 
     async def aclose(self) -> None:
         """Abort what is still running; a second call does nothing."""

@@ -128,6 +128,7 @@ class VLLMEngine:
             max_model_len=model.max_model_len,
             vocabulary_size=model.get_vocab_size(),
             max_token_chars=self.tokenizer.max_token_chars,
+            max_num_seqs=max_num_seqs(llm),
             reads_images=self._check_type(pictures),
             image_token_id=pictures.token_id if pictures else None,
         )
@@ -208,8 +209,9 @@ class VLLMEngine:
             self._parameters(sampling, await self._constrained(sampling)),
             secrets.token_hex(8),
             lora_request=lora_request(adapter) if adapter else None,
+            priority=origin.priority,
         )
-        generation = VLLMGeneration(outputs)
+        generation = VLLMGeneration(outputs, sampling.arguments.get("n", 1))
         await generation.wait_for_first()
         return generation
 
@@ -282,6 +284,13 @@ def drop_adapter_series(llm: AsyncLLMEngine) -> None:
         if gauge is not None:
             REGISTRY.unregister(gauge)
             each.gauge_lora_info = None
+
+
+def max_num_seqs(llm: AsyncLLMEngine) -> int:
+    """vLLM's setting is each data-parallel rank's own."""
+    config = llm.vllm_config
+    num_ranks: int = config.parallel_config.data_parallel_size
+    return int(config.scheduler_config.max_num_seqs) * num_ranks
 
 
 def engine_input(prompt: RenderedPrompt) -> Any:

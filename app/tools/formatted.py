@@ -47,6 +47,10 @@ class FormattedGeneration:
         broken = [each for each in ended if not self._passes(each)]
         return await self._mend(output, broken) if broken else output
 
+    @property
+    def num_tokens(self) -> int | None:
+        return self._generation.num_tokens
+
     async def aclose(self) -> None:
         await self._generation.aclose()
 
@@ -69,6 +73,7 @@ class FormattedGeneration:
     async def _mend(self, output: Output, broken: Sequence[Completion]) -> Output:
         if self._task.sampling.stream:
             raise self._failure()
+        await self._generation.aclose()  # its places, lest all wait for another one's
         mended = {each.index: await self._mended(each) for each in broken}
         return MendedOutput(
             [mended.get(each.index, each) for each in output.outputs],

@@ -1,0 +1,1 @@
+"""Requests that wait for the engine: how many at most, and which of them goes next."""
