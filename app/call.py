@@ -11,6 +11,8 @@ from app.body import JSONRequest
 from app.disconnect import run_unless_disconnected
 from app.engine.base import (
     ANYBODY,
+    HIGH,
+    NORMAL,
     Adapter,
     Constraint,
     Engine,
@@ -34,6 +36,7 @@ from app.tools.dialects import Dialect, Thinking, dialect_of, thinking_of
 from app.tools.formatted import FormattedGeneration
 from app.tools.registry import ToolRegistry
 from app.tools.structured import Format
+from app.urgency import deadline_of, priority_of, until
 from schemas.sampling import NativeSampling, SamplingFields
 
 T = TypeVar("T")
@@ -45,8 +48,8 @@ NATIVE_MAX_TOKENS = 512
 class Call:
     """A request, the engine it is for, and the record of what happened to it.
 
-    Its verbs wait only as long as the client does, and raise ClientDisconnected beside what
-    `Engine.submit` raises.
+    Its verbs wait only as long as the client does, and raise ClientDisconnected and
+    DeadlineExceeded beside what `Submitter.submit` raises.
     """
 
     def __init__(self, request: JSONRequest) -> None:
@@ -61,6 +64,7 @@ class Call:
         self.record: RequestRecord = request.scope["record"]  # type: ignore[typeddict-item]
         self.tokens = self.record.tokens = TokenCount(0)
         self.adapter: Adapter | None = None
+        self.origin = ANYBODY
 
     def choose_model(self, requested: str | None) -> str:
         """Settle which model answers, in which version of its adapter. Raises ModelNotFound."""
@@ -68,10 +72,21 @@ class Call:
         self.adapter = self.record.held.enter_context(self.models.hold(model))
         return model
 
-    @property
-    def origin(self) -> Origin:
-        """Whom this request is for."""
-        return ANYBODY
+    def begin(self, model: str | None, timeout: float | None, priority: int = NORMAL) -> str:
+        """Settle which model answers, how urgent that is, and until when.
+
+        Raises ModelNotFound, InvalidRequest and DeadlineExceeded.
+        """
+        headers, record = self.request.headers, self.record
+        longest = (timeout, self.settings.max_request_seconds)
+        record.deadline = deadline_of(headers, longest, record.elapsed_seconds)
+        self.origin = Origin(
+            owner=record.owner,
+            priority=priority_of(headers, priority, HIGH),
+            deadline=record.deadline,
+            note_queued=record.note_queued,
+        )
+        return self.choose_model(model)
 
     @property
     def dialect(self) -> Dialect:
@@ -207,7 +222,9 @@ class Call:
         self.record.first_token_seconds = measured or self.record.elapsed_seconds
 
     async def unless_disconnected(self, work: Coroutine[Any, Any, T]) -> T:
-        return await run_unless_disconnected(self.request.receive, work)
+        """Await something for the client, while it is there and wants it."""
+        async with until(self.record.deadline):
+            return await run_unless_disconnected(self.request.receive, work)
 
 
 async def provide_call(request: JSONRequest) -> Call:

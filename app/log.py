@@ -80,6 +80,7 @@ def request_fields(record: RequestRecord, route: str) -> dict[str, object]:
         "error": record.error,
         "prompt_tokens": tokens.prompt if tokens else None,
         "completion_tokens": tokens.completion if tokens else None,
+        "queued_seconds": rounded(record.queued_seconds),
         "first_token_seconds": rounded(record.first_token_seconds),
         "total_seconds": rounded(record.elapsed_seconds),
     }

@@ -1,5 +1,6 @@
 """What is remembered of one HTTP request until its log line and metrics are written."""
 
+import math
 import re
 import secrets
 import time
@@ -30,13 +31,16 @@ class RequestRecord:
     """One request's identity, timings and counts, filled in as it goes through the server."""
 
     __slots__ = (
+        "deadline",
         "error",
         "first_token_seconds",
         "held",
         "id",
         "method",
         "model",
+        "owner",
         "path",
+        "queued_seconds",
         "send",
         "started",
         "status",
@@ -53,6 +57,13 @@ class RequestRecord:
         self.model: str | None = None
         self.tokens: TokenCount | None = None
         self.first_token_seconds: float | None = None
+        self.owner = ""
+        """Alias of the client's key; empty without one, and until it is known."""
+
+        self.queued_seconds: float | None = None
+        self.deadline = math.inf
+        """On the clock of `time.monotonic`; then the client wants no reply any more."""
+
         self.error: str | None = None
         self.held = ExitStack()
         """What the request keeps from being taken away until it has ended."""
@@ -60,6 +71,10 @@ class RequestRecord:
     @property
     def elapsed_seconds(self) -> float:
         return time.perf_counter() - self.started
+
+    def note_queued(self, seconds: float) -> None:
+        """Of several generations the one counts that waited longest for its turn."""
+        self.queued_seconds = max(seconds, self.queued_seconds or 0)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:

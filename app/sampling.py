@@ -8,7 +8,7 @@ from schemas.chat_completions import ChatCompletionRequest
 from schemas.completions import CompletionRequest
 from schemas.sampling import INT64_MAX, OpenAISampling, SamplingFields
 
-SAME_NAME = SamplingFields.__struct_fields__
+SAME_NAME = tuple(name for name in SamplingFields.__struct_fields__ if name != "timeout")
 """Spelled alike by OpenAI or vLLM on the wire and by vLLM inside."""
 
 TOKEN_LIMITS = ("max_tokens", "max_new_tokens", "max_completion_tokens")

@@ -15,6 +15,7 @@ from app.disconnect import cancelled_on_disconnect
 from app.errors import ClientDisconnected, GenerationFailed, ServerError, openai_error
 from app.record import RequestRecord
 from app.replies.frames import DONE, frame
+from app.urgency import until
 
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -73,8 +74,9 @@ class EventStream(ASGIResponse):
         """Send every frame; returns what ends the stream."""
         send = record.send
         try:
-            async for body in self.frames:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+            async with until(record.deadline):
+                async for body in self.frames:
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
         except Exception as error:  # noqa: BLE001 - the status is sent; only an event can tell
             return error_frame(error, record)
         return DONE

@@ -58,6 +58,13 @@ class SamplingFields(RequestStruct, kw_only=True):
         Annotated[dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=300)]
         | None
     ) = None
+    timeout: (
+        Annotated[
+            float,
+            Meta(gt=0, le=86400, description="Seconds after which the reply is of no use."),
+        ]
+        | None
+    ) = None
 
 
 class NativeSampling(SamplingFields, kw_only=True):

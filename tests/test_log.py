@@ -54,6 +54,7 @@ async def test_each_request_is_one_structured_line(
         "error": None,
         "prompt_tokens": 22,
         "completion_tokens": 2,
+        "queued_seconds": 0.0,
     }
     assert "POST /chat 200" in console.getvalue()
     assert "22+2 tokens" in console.getvalue()

@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.call import json_reply
+from app.engine.base import LOW
 from app.errors import InvalidRequest
 from app.prompts import Prompt, chat_prompt
 from app.replies.native import batch_frames, batch_reply
@@ -19,7 +20,7 @@ from schemas.messages import UserMessage
 @post("/batch", status_code=200, responses=reply_of(BatchReply))
 async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> ASGIResponse:
     """Generate for every prompt; results keep their order, a stream sends each as it ends."""
-    model = call.choose_model(data.model)
+    model = call.begin(data.model, data.timeout, LOW)
     check_size(data, call.request.app.state.settings.max_batch_prompts)
     turns = ([UserMessage(content=prompt)] for prompt in data.prompts)
     drafts = [chat_prompt(call.engine, each) for each in turns]

@@ -19,7 +19,7 @@ DEFAULT_SYSTEM_PROMPT = SystemMessage(content="You are a helpful assistant.")
 @post("/chat", status_code=200, responses=reply_of(ChatReply))
 async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGIResponse:
     """Continue a conversation."""
-    model = call.choose_model(data.model)
+    model = call.begin(data.model, data.timeout)
     prompt = await call.rendered(chat_prompt(call.engine, data.messages))
     if data.stream:
         generation = await call.stream(prompt, data)
@@ -30,7 +30,7 @@ async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGI
 @post("/", status_code=200, guards=[require_loaded], responses=reply_of(PromptReply))
 async def answer_prompt(data: JSONBody[PromptRequest], call: CallDependency) -> ASGIResponse:
     """Answer one prompt: after a default system prompt, or as the next turn of `history`."""
-    call.choose_model(data.model)
+    call.begin(data.model, data.timeout)
     earlier = [DEFAULT_SYSTEM_PROMPT] if data.history is None else data.history
     turns = [*earlier, UserMessage(content=data.prompt)]
     prompt = await call.rendered(chat_prompt(call.engine, turns))

@@ -21,7 +21,7 @@ from schemas.tools import FunctionDefinition
 @post("/generate", status_code=200, responses=reply_of(GenerateReply))
 async def create_generation(data: JSONBody[GenerateRequest], call: CallDependency) -> ASGIResponse:
     """Generate from a `prompt`, or the next turn of `messages`."""
-    model = call.choose_model(data.model)
+    model = call.begin(data.model, data.timeout)
     prompt = await call.rendered(chat_prompt(call.engine, messages_of(data)))
     if data.stream:
         generation = await call.stream(prompt, data)
@@ -44,7 +44,7 @@ async def create_function_call(
     data: JSONBody[FunctionRequest], call: CallDependency
 ) -> ASGIResponse:
     """Call one of the tools; the arguments satisfy its schema. With `run_tools` it runs here."""
-    call.choose_model(data.model)
+    call.begin(data.model, data.timeout)
     dialect, definitions = call.dialect, definitions_of(data, call)
     offer = await call.admitted(
         lambda: make_offer(definitions, "tools[{}]", dialect, required=True, single=True)

@@ -40,7 +40,7 @@ async def create_chat_completion(
 ) -> ASGIResponse:
     """OpenAI's chat: the next turn of a conversation, whole or as a stream of chunks."""
     refuse_unsupported(data)
-    envelope = new_envelope("chatcmpl", call.choose_model(data.model))
+    envelope = new_envelope("chatcmpl", call.begin(data.model, data.timeout))
     template, headers = template_arguments(data, call.engine.tokenizer.chat_template)
     data = with_registered(data, call)
     asked = await asked_of(data, call)

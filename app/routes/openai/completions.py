@@ -26,7 +26,7 @@ async def create_completion(
     refuse_unsupported(data)
     if data.best_of not in (None, data.n or 1):
         raise InvalidRequest("best_of: only a value equal to n is supported.", param="best_of")
-    envelope = new_envelope("cmpl", call.choose_model(data.model))
+    envelope = new_envelope("cmpl", call.begin(data.model, data.timeout))
     prompts = await call.all_rendered([prompt_of(call, given) for given in prompts_of(data, call)])
     form = await call.admitted(lambda: format_of(data))
     headers = ignored_headers(data) | schema_headers(form)
