@@ -19,9 +19,9 @@ from app.admission import Admission, AdmissionMiddleware
 from app.auth import KeyRing, require_key
 from app.body import JSONRequest
 from app.call import provide_call
-from app.docs import api_assets, api_document
+from app.docs import api_document, read_api_asset
 from app.engine.base import Engine
-from app.errors import EngineDead, InvalidRequest, RequestError, ServerError, encode_error
+from app.errors import EngineDead, HTTPRefusal, InvalidRequest, ServerError, encode_error
 from app.images.loader import ImageLoader
 from app.metrics import Metrics
 from app.models import ServedModels
@@ -38,7 +38,7 @@ class Application(AdmissionMiddleware):
     """The ASGI callable, and the shared objects that whoever runs it needs."""
 
     def __init__(self, litestar: Litestar, state: State) -> None:
-        super().__init__(litestar, state.admission, state.metrics)
+        super().__init__(litestar, state.admission, state.metrics, litestar.cors_config)
         self.litestar = litestar
         self.engine: Engine = state.engine
         self.models: ServedModels = state.models
@@ -69,7 +69,7 @@ def create_app(settings: Settings, engine: Engine) -> Application:
         deep_copy=False,
     )
     litestar = Litestar(
-        route_handlers=[*ROUTES, api_assets()],
+        route_handlers=[*ROUTES, read_api_asset],
         state=state,
         request_class=JSONRequest,
         dependencies={"call": Provide(provide_call)},
@@ -141,9 +141,8 @@ def http_error(exception: HTTPException) -> ServerError:
     """Routing errors, and what Litestar itself finds wrong with a request."""
     if exception.status_code == 400:
         return InvalidRequest(exception.detail)
-    error = RequestError(SENTENCES.get(exception.status_code, exception.detail))
-    error.status = exception.status_code
-    return error
+    sentence = SENTENCES.get(exception.status_code, exception.detail)
+    return HTTPRefusal(sentence, exception.status_code, exception.headers or {})
 
 
 SENTENCES = {

@@ -3,22 +3,29 @@
 from pathlib import Path
 
 import swagger_ui
+from litestar import get
+from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
-from litestar.router import Router
-from litestar.static_files import create_static_files_router
+from litestar.params import FromPath
+from litestar.response import File
 
 from app import __version__
 
-ASSETS = "/docs/assets"
+FOLDER = Path(swagger_ui.__file__).parent / "static"
+SCRIPT, STYLE, PRESET = ASSETS = (
+    "swagger-ui-bundle.js",
+    "swagger-ui.css",
+    "swagger-ui-standalone-preset.js",
+)
 
 
 def api_document() -> OpenAPIConfig:
     """The OpenAPI document at `/docs/openapi.json` and its page at `/docs`."""
     page = SwaggerRenderPlugin(
-        js_url=f"{ASSETS}/swagger-ui-bundle.js",
-        css_url=f"{ASSETS}/swagger-ui.css",
-        standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
+        js_url=f"/docs/assets/{SCRIPT}",
+        css_url=f"/docs/assets/{STYLE}",
+        standalone_preset_js_url=f"/docs/assets/{PRESET}",
         path="/",
         favicon="<link rel='icon' href='data:,'>",
     )
@@ -30,7 +37,12 @@ def api_document() -> OpenAPIConfig:
     )
 
 
-def api_assets() -> Router:
-    """The page's files."""
-    folder = Path(swagger_ui.__file__).parent / "static"
-    return create_static_files_router(ASSETS, directories=[folder], include_in_schema=False)
+@get("/docs/assets/{name:str}", include_in_schema=False)
+async def read_api_asset(name: FromPath[str]) -> File:
+    """One of the page's files, by its name among them: no client's path reaches the file system.
+
+    Raises NotFoundException.
+    """
+    if name not in ASSETS:
+        raise NotFoundException
+    return File(FOLDER / name, filename=name, content_disposition_type="inline")

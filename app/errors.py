@@ -13,6 +13,7 @@
             AdapterUnusable     422
             MalformedHTTP       400, before there is a request
             RequestTimedOut     408
+            HTTPRefusal         what the router refuses: 404, 405, 413
             URLTooLong          414
             HeadersTooLarge     431
         CapacityError           try again later; carries Retry-After
@@ -31,6 +32,8 @@
 
 Only these make a 4xx: a stray ValueError is a 500 with its traceback in the log.
 """
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -139,6 +142,19 @@ class UnsupportedMedia(RequestError):
     """The body is not JSON."""
 
     status = 415
+
+
+class HTTPRefusal(RequestError):
+    """What the router refuses, with its status and the headers that HTTP wants beside it."""
+
+    def __init__(self, message: str, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self._headers = dict(headers)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._headers
 
 
 class MalformedHTTP(RequestError):

@@ -151,6 +151,23 @@ async def test_docs_need_no_other_server(client: httpx.AsyncClient) -> None:
         assert (await client.get(f"/docs/assets/{asset}")).status_code == 200
 
 
+@pytest.mark.parametrize("name", ["%00", "x" * 4000, "..%2f__init__.py", "LICENSE"])
+async def test_docs_have_their_own_files_and_no_others(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    assert (await client.get(f"/docs/assets/{name}")).status_code == 404
+
+
+@pytest.mark.parametrize(("path", "allowed"), [("/chat", "POST"), ("/v1/models", "GET")])
+async def test_wrong_method_is_told_the_right_ones(
+    client: httpx.AsyncClient, path: str, allowed: str
+) -> None:
+    reply = await client.put(path)
+
+    assert reply.status_code == 405
+    assert allowed in reply.headers["allow"].split(", ")
+
+
 async def test_api_document_names_every_route(client: httpx.AsyncClient) -> None:
     document = (await client.get("/docs/openapi.json")).json()
 
