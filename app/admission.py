@@ -6,15 +6,17 @@ Outermost of all: also gives the request its record and writes its log line and 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from litestar.config.cors import CORSConfig
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from app.edge.cors import NO_HEADERS, cors_headers
 from app.errors import Draining, ModelNotLoaded, Overloaded, ServerError, encode_error
 from app.log import log_request
 from app.metrics import Metrics
@@ -63,10 +65,13 @@ class Admission:
 class AdmissionMiddleware:
     """The ASGI callable that uvicorn runs: the application behind its admission."""
 
-    def __init__(self, app: ASGIApp, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, admission: Admission, metrics: Metrics, cors: CORSConfig | None = None
+    ) -> None:
         self.app = app
         self.admission = admission
         self.metrics = metrics
+        self.cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -82,7 +87,7 @@ class AdmissionMiddleware:
                 await self.app(scope, receive, record.send_noted)
         except ServerError as error:
             record.error = error.code
-            await refuse(error, record)
+            await refuse(error, record, cors_headers(self.cors, scope))
         except asyncio.CancelledError:
             record.error = "cancelled"
             raise
@@ -95,13 +100,16 @@ class AdmissionMiddleware:
         log_request(record, route)
 
 
-async def refuse(error: ServerError, record: RequestRecord) -> None:
+async def refuse(
+    error: ServerError, record: RequestRecord, more: Mapping[str, str] = NO_HEADERS
+) -> None:
     """Answer a request that was not let in, in its path's dialect."""
     status, body = encode_error(error, record.path)
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
         **error.headers,
+        **more,
     }
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     await record.send_noted({"type": "http.response.start", "status": status, "headers": encoded})

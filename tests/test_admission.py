@@ -100,6 +100,21 @@ async def test_web_pages_of_allowed_origins_may_read_replies_and_streams() -> No
             assert reply.headers["access-control-allow-origin"] == "https://a.example"
 
 
+async def test_web_pages_may_read_why_they_were_not_let_in() -> None:
+    settings = Settings(port=0, cors_origins=("https://a.example",))
+    async with running_server(settings, FakeEngine()) as live:
+        live.server.app.admission.max_in_flight = 0
+        allowed, other = [
+            await live.client.post("/chat", json=CHAT, headers={"origin": origin})
+            for origin in ("https://a.example", "https://b.example")
+        ]
+
+    assert (allowed.status_code, other.status_code) == (503, 503)
+    assert allowed.headers["access-control-allow-origin"] == "https://a.example"
+    assert allowed.headers["vary"] == "Origin"
+    assert "access-control-allow-origin" not in other.headers
+
+
 async def test_without_cors_origins_there_are_no_cors_headers(client: httpx.AsyncClient) -> None:
     reply = await client.post("/chat", json=CHAT, headers={"origin": "https://a.example"})
 
