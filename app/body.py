@@ -4,6 +4,7 @@ import re
 from functools import cache
 from typing import Any, NoReturn
 
+import jiter
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
@@ -12,7 +13,18 @@ from litestar.exceptions import InternalServerException
 from app.errors import ClientDisconnected, InvalidRequest, UnsupportedMedia
 
 PATH_IN_MESSAGE = re.compile(r"^(?P<reason>.*) - at (?:`key` in )?`\$(?P<path>.*)`$", re.DOTALL)
+NAME_IN_REASON = re.compile(r"`(?P<name>[^`]*)`")
+TWICE = re.compile(r'Detected duplicate key "(?P<name>.*)" at line \d+ column \d+', re.DOTALL)
 FIELD_IN_REASON = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
+
+SHOWN_CHARS = 128
+"""Of a client's own text in an error: enough to find it by."""
+
+DENSE_BODY_BYTES = 2**20
+"""Up to here even a body of nothing but brackets is decoded in some 50 ms."""
+
+MOST_CONTAINERS, MOST_COMMAS = 2**18, 2**21
+"""Decoding so many takes some 100 ms; a text with more is longer than any context."""
 
 
 class JSONRequest(Request[Any, Any, State]):
@@ -38,6 +50,7 @@ class JSONRequest(Request[Any, Any, State]):
         Raises UnsupportedMedia and InvalidRequest.
         """
         check_content_type(self.headers.get("content-type", ""))
+        check_encoding(self.headers.get("content-encoding", "identity"))
         field = self.route_handler.parsed_data_field
         return decode_body(await self.body(), field.annotation if field else Any)
 
@@ -50,14 +63,53 @@ def check_content_type(content_type: str) -> None:
         raise UnsupportedMedia(f"Content-Type must be application/json, not {kind}.")
 
 
+def check_encoding(encoding: str) -> None:
+    """A compressed body could become any size. Raises UnsupportedMedia."""
+    if encoding.strip().lower() != "identity":
+        kind = encoding[:64]
+        raise UnsupportedMedia(f"Content-Encoding must be absent or identity, not {kind}.")
+
+
 def decode_body(body: bytes, struct: Any) -> Any:
     """Decode once; any reason why it cannot be decoded becomes an InvalidRequest."""
+    check_density(body)
     try:
-        return decoder(struct).decode(body)
+        decoded = decoder(struct).decode(body)
     except msgspec.ValidationError as error:
         refuse_field(str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {describe(error)}.") from error
+    check_names(body)
+    return decoded
+
+
+def check_density(body: bytes) -> None:
+    """Small values by the million hold the loop while they are decoded. Raises InvalidRequest."""
+    if len(body) <= DENSE_BODY_BYTES:
+        return
+    if (containers := body.count(b"{") + body.count(b"[")) > MOST_CONTAINERS:
+        refuse_dense("opening brackets", containers, MOST_CONTAINERS)
+    if (commas := body.count(b",")) > MOST_COMMAS:
+        refuse_dense("commas", commas, MOST_COMMAS)
+
+
+def refuse_dense(what: str, found: int, most: int) -> NoReturn:
+    raise InvalidRequest(f"The body has {found} {what}; this server takes at most {most}.")
+
+
+def check_names(body: bytes) -> None:
+    """Refuse a name that an object has twice: whoever judged the request on its way here may have
+    read the other value. msgspec takes the last without a word. Raises InvalidRequest."""
+    try:
+        jiter.from_json(body, catch_duplicate_keys=True, cache_mode="none")
+    except ValueError as error:
+        match = TWICE.match(str(error))
+        if match is None:
+            raise InvalidRequest(
+                f"The body is not valid JSON: {str(error)[:SHOWN_CHARS]}."
+            ) from None
+        name = match["name"][:SHOWN_CHARS]
+        raise InvalidRequest(f"{name}: an object has this field twice.", param=name) from None
 
 
 @cache
@@ -71,8 +123,14 @@ def refuse_field(message: str) -> NoReturn:
     match = PATH_IN_MESSAGE.match(message)
     reason, path = (match["reason"], match["path"].lstrip(".")) if match else (message, "")
     named = FIELD_IN_REASON.search(reason)
-    param = ".".join(filter(None, (path, named["name"] if named else "")))
+    param = ".".join(filter(None, (path, named["name"] if named else "")))[:SHOWN_CHARS]
+    reason, path = shortened(reason), path[:SHOWN_CHARS]
     raise InvalidRequest(f"{path}: {reason}." if path else f"{reason}.", param=param or None)
+
+
+def shortened(reason: str) -> str:
+    """Client's names are in it, of any length."""
+    return NAME_IN_REASON.sub(lambda match: f"`{match['name'][:SHOWN_CHARS]}`", reason)
 
 
 def describe(error: Exception) -> str:
