@@ -28,10 +28,12 @@ class EngineTokenizer:
         self.chat_template = resolved or getattr(tokenizer, "chat_template", None)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        if self._rust is not None:
+        rust = self._rust
+        if rust is not None:
             # The batch call lets go of the GIL, so a long text in a thread stops nobody.
-            (encoded,) = self._rust.encode_batch([text], add_special_tokens=add_special_tokens)
-            return list(encoded.ids)
+            return panics_refused(
+                lambda: rust.encode_batch([text], add_special_tokens=add_special_tokens)[0].ids
+            )
         with self._lock:
             return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
 
@@ -81,3 +83,14 @@ def template_errors_refused(render: Callable[[], str]) -> str:
         raise InvalidRequest(
             f"messages: the model's chat template refuses them: {error}.", param="messages"
         ) from error
+
+
+def panics_refused(encode: Callable[[], list[int]]) -> list[int]:
+    """A panic is how the Rust tokenizer says that its pattern gave up, for instance on ten million
+    spaces in a row. What it raises then is no Exception and has no name that can be imported."""
+    try:
+        return encode()
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise InvalidRequest("The text cannot be split into tokens by this model.") from error
