@@ -5,9 +5,11 @@ Outermost of all: also gives the request its record and writes its log line and 
 
 import asyncio
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from litestar.config.cors import CORSConfig
@@ -21,17 +23,25 @@ from app.errors import Draining, ModelNotLoaded, Overloaded, ServerError, encode
 from app.log import log_request
 from app.metrics import Metrics
 from app.models import ServedModels
+from app.queueing.pace import Pace
 from app.record import PROBE_PATHS, RequestRecord
 
 logger = logging.getLogger(__name__)
+
+LINGER_SECONDS = 5
+"""For a body that nobody wants; nginx's `lingering_timeout` is the same."""
 
 
 class Admission:
     """Permits for requests in flight, and the drain that ends them."""
 
-    def __init__(self, max_in_flight: int) -> None:
+    def __init__(self, max_in_flight: int, owner_share: float = 1.0) -> None:
+        """`owner_share`: of all permits, what the requests with one key may hold."""
         self.max_in_flight = max_in_flight
+        self.max_of_owner = math.ceil(max_in_flight * owner_share)
         self.in_flight = 0
+        self._owners: Counter[str] = Counter()
+        self._pace = Pace()
         self.draining_since: float | None = None
 
     @contextmanager
@@ -40,16 +50,37 @@ class Admission:
         if path not in PROBE_PATHS:
             self.check()
         self.in_flight += 1
+        started = time.monotonic()
         try:
             yield
         finally:
             self.in_flight -= 1
+            self._pace.note(time.monotonic() - started)
+
+    @contextmanager
+    def claim(self, owner: str) -> Iterator[None]:
+        """Count a permit as this owner's, once it is known. Raises Overloaded.
+
+        Without keys all are one owner, who may have everything.
+        """
+        if owner and self._owners[owner] >= self.max_of_owner:
+            raise self._overloaded(f"This key holds {self.max_of_owner} places for requests.")
+        self._owners[owner] += 1
+        try:
+            yield
+        finally:
+            self._owners[owner] -= 1
+
+    def _overloaded(self, sentence: str) -> Overloaded:
+        """Others who wait also want the places that become free: all of them must do so once."""
+        seconds = self._pace.retry_after(self.max_in_flight, self.max_in_flight)
+        return Overloaded(sentence, retry_after_seconds=seconds)
 
     def check(self) -> None:
         if self.draining_since is not None:
             raise Draining("The server is shutting down.")
         if self.in_flight >= self.max_in_flight:
-            raise Overloaded(f"All {self.max_in_flight} places for requests are taken.")
+            raise self._overloaded(f"All {self.max_in_flight} places for requests are taken.")
 
     def drain(self) -> None:
         """Let in nothing new; what is in flight goes on."""
@@ -87,7 +118,7 @@ class AdmissionMiddleware:
                 await self.app(scope, receive, record.send_noted)
         except ServerError as error:
             record.error = error.code
-            await refuse(error, record, cors_headers(self.cors, scope))
+            await refuse(error, record, scope, receive, cors_headers(self.cors, scope))
         except asyncio.CancelledError:
             record.error = "cancelled"
             raise
@@ -101,9 +132,18 @@ class AdmissionMiddleware:
 
 
 async def refuse(
-    error: ServerError, record: RequestRecord, more: Mapping[str, str] = NO_HEADERS
+    error: ServerError,
+    record: RequestRecord,
+    scope: HTTPScope,
+    receive: Receive,
+    more: Mapping[str, str] = NO_HEADERS,
 ) -> None:
-    """Answer a request that was not let in, in its path's dialect."""
+    """Answer a request that was not let in, in its path's dialect, without asking for its body.
+
+    A body that was only announced may now come or not: the connection cannot be used any more (RFC
+    9110, 10.1.1). One that is on its way when a connection is to be closed is read first: closing
+    at once resets it, which could destroy the answer (RFC 9112, 9.6).
+    """
     status, body = encode_error(error, record.path)
     headers = {
         "content-type": "application/json",
@@ -111,14 +151,38 @@ async def refuse(
         **error.headers,
         **more,
     }
+    is_announced = (b"expect", b"100-continue") in scope["headers"]
+    if is_announced:
+        headers["connection"] = "close"
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     await record.send_noted({"type": "http.response.start", "status": status, "headers": encoded})
-    await record.send({"type": "http.response.body", "body": body, "more_body": False})
+    await record.send({"type": "http.response.body", "body": body, "more_body": True})
+    if headers.get("connection") == "close" and not is_announced:
+        await discard_body(receive)
+    await record.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def discard_body(receive: Receive) -> None:
+    """Read what the client still sends, for a while."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body"):
+                pass
 
 
 def route_of(scope: HTTPScope) -> str:
     """The route's template, never the client's path: labels must not grow with traffic."""
     return scope.get("path_template") or "unknown"
+
+
+def require_share(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Litestar guard behind the one that learns who is calling; the body has not been read.
+
+    Raises Overloaded if requests with this key hold more than their share of the permits.
+    """
+    record: RequestRecord = connection.scope["record"]  # type: ignore[typeddict-item]
+    admission: Admission = connection.app.state.admission
+    record.held.enter_context(admission.claim(record.owner))
 
 
 def require_loaded(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:

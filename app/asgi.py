@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException
 
 from app.adapters.registry import AdapterRegistry
 from app.adapters.watch import watch
-from app.admission import Admission, AdmissionMiddleware
+from app.admission import Admission, AdmissionMiddleware, require_share
 from app.auth import KeyRing, require_key
 from app.body import JSONRequest
 from app.call import provide_call
@@ -41,7 +41,12 @@ class Application(AdmissionMiddleware):
         super().__init__(litestar, state.admission, state.metrics, litestar.cors_config)
         self.litestar = litestar
         self.engine: Engine = state.engine
+        self.queue: FairQueue = state.queue
         self.models: ServedModels = state.models
+
+    async def abort_all(self) -> None:
+        """End every waiting and running request with an error. Raises ServerError."""
+        await self.queue.abort_all()
 
 
 def create_app(settings: Settings, engine: Engine) -> Application:
@@ -58,11 +63,12 @@ def create_app(settings: Settings, engine: Engine) -> Application:
             "images": images,
             "renderer": Renderer(engine, images),
             "engine": engine,
+            "queue": queue,
             "submitter": queue,
             "models": ServedModels(settings, engine, AdapterRegistry(settings, engine)),
             "key_ring": KeyRing(settings.api_keys),
             "admin_ring": KeyRing(settings.admin_keys),
-            "admission": Admission(settings.max_in_flight),
+            "admission": Admission(settings.max_in_flight, settings.owner_share),
             "metrics": metrics,
             "registry": load_registry(settings.tools_module, settings.tool_seconds),
         },
@@ -73,7 +79,7 @@ def create_app(settings: Settings, engine: Engine) -> Application:
         state=state,
         request_class=JSONRequest,
         dependencies={"call": Provide(provide_call)},
-        guards=[require_key],
+        guards=[require_key, require_share],
         lifespan=[engine_life],
         exception_handlers={Exception: reply_to_error},
         openapi_config=api_document(),

@@ -30,14 +30,6 @@ class Loading(Protocol):
     def status(self) -> Status: ...
 
 
-class Working(Protocol):
-    """What answers requests."""
-
-    async def abort_all(self) -> None:
-        """End every running request with an error. Raises ServerError."""
-        ...
-
-
 class Served(Protocol):
     """An ASGI application that can be watched and drained: one process, or a cluster's front."""
 
@@ -46,8 +38,9 @@ class Served(Protocol):
     @property
     def models(self) -> Loading: ...
 
-    @property
-    def engine(self) -> Working: ...
+    async def abort_all(self) -> None:
+        """End every waiting and running request with an error. Raises ServerError."""
+        ...
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
@@ -102,7 +95,7 @@ class DrainingServer(uvicorn.Server):
         logger.warning("aborting %d requests", self.app.admission.in_flight)
         try:
             async with asyncio.timeout(ABORT_SECONDS):
-                await self.app.engine.abort_all()
+                await self.app.abort_all()
         except (TimeoutError, ServerError):
             logger.exception("aborting failed; their connections will be closed")
 

@@ -154,6 +154,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_in_flight: Annotated[
         int, knob("HTTP requests worked on at once; more are answered 503.", ge=1, le=2**20)
     ] = 1024
+    owner_share: Annotated[
+        float, knob("Share of them that requests with one key may take.", gt=0, le=1)
+    ] = 0.75
     max_queued_requests: Annotated[
         int, knob("Generations that wait for the engine; more are answered 503.", ge=1, le=2**20)
     ] = 4096

@@ -42,8 +42,8 @@ class Front:
 
     def __init__(self, settings: Settings, fleet: Fleet) -> None:
         self.admission = Admission(settings.max_in_flight)
-        self.engine = self.models = self
-        """See `server.Served`: here both are all replicas together."""
+        self.models = self
+        """See `server.Served`: here all replicas together."""
 
         self._settings = settings
         self._fleet = fleet
@@ -104,7 +104,7 @@ class Front:
             pass
         except ServerError as error:
             self._metrics.requests.labels("none", error.code or error.type).inc()
-            await refuse(error, record)
+            await refuse(error, record, scope, receive)
 
     def _check(self, path: str) -> None:
         """What a replica cannot say. Raises Draining and ModelNotLoaded."""

@@ -118,6 +118,7 @@ class FairQueue:
     async def _wait(self, ticket: Ticket) -> None:
         ticket.left = asyncio.get_running_loop().create_future()
         self._backlog.add(ticket)
+        self._fill()  # it may be the first now, and small enough for what is free
         try:
             await ticket.left
         except asyncio.CancelledError:
