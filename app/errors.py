@@ -48,8 +48,9 @@ class ServerError(Exception):
     status = 500
     type = "server_error"
     code: str | None = None
-    should_retry: bool | None = None
-    """Tells clients of OpenAI's library, which else retry on 408, 409, 429 and every 5xx."""
+    is_final = True
+    """Whether the same request would only fail again; clients of OpenAI's library, which retry on
+    408, 409, 429 and every 5xx, are told so."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -63,15 +64,14 @@ class ServerError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        if self.should_retry is None:
-            return {}
-        return {"x-should-retry": "true" if self.should_retry else "false"}
+        return {"x-should-retry": "false"} if self.is_final else {}
 
 
 class RequestError(ServerError):
     """The request cannot be served as it is; sending it again will not help."""
 
     type = "invalid_request_error"
+    is_final = False
 
 
 class InvalidRequest(RequestError):
@@ -251,17 +251,23 @@ class DeadlineExceeded(ServerError):
     status = 504
     type = "timeout_error"
     code = "deadline_exceeded"
-    should_retry = False
 
 
 class EngineError(ServerError):
     """The engine did not do what it was asked."""
+
+    is_final = False
 
 
 class GenerationFailed(EngineError):
     """This one generation failed; the engine lives."""
 
     code = "generation_failed"
+
+    @property
+    def is_final(self) -> bool:  # type: ignore[override]
+        """What has a code of its own was generated again already, as often as it may be."""
+        return self.code != GenerationFailed.code
 
 
 class EngineDead(EngineError):
@@ -279,7 +285,6 @@ class StateUnwritable(ServerError):
     """What must outlive a restart could not be written."""
 
     code = "state_unwritable"
-    should_retry = False
 
 
 class ClientDisconnected(ServerError):

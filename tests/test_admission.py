@@ -1,13 +1,17 @@
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
 
-from app.errors import EngineDead
+from app.admission import Admission
+from app.errors import EngineDead, Overloaded
 from app.settings import Settings
 from tests.fake_engine import FakeEngine, Script
-from tests.live_server import running_server
+from tests.live_server import LiveServer, running_server
 from tests.sse_client import events, read_event
 
 CHAT = {"messages": [{"role": "user", "content": "a"}]}
@@ -141,3 +145,120 @@ async def test_request_id_is_taken_or_made(client: httpx.AsyncClient) -> None:
     assert len(made.headers["x-request-id"]) == 32
     assert streamed.headers["x-request-id"] == "abc-2"
     assert events(streamed.text)[-1] == "[DONE]"
+
+
+async def test_refusal_says_how_long_requests_take() -> None:
+    admission = Admission(max_in_flight=1)
+    admission._pace.note(12.3)
+
+    with admission.permit("/chat"), pytest.raises(Overloaded) as refusal, admission.permit("/chat"):
+        pass
+
+    assert refusal.value.headers["retry-after"] == "13"
+
+
+async def test_one_key_cannot_hold_all_permits() -> None:
+    engine, hold = FakeEngine(), asyncio.Event()
+    engine.enqueue(*(Script(hold=hold) for _ in range(3)))
+    async with running_server(Settings(port=0, max_in_flight=4, owner_share=0.5), engine) as live:
+        inner = live.server.app.app  # type: ignore[attr-defined]
+
+        async def identified(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                scope["record"].owner = dict(scope["headers"]).get(b"x-owner", b"").decode()
+            await inner(scope, receive, send)
+
+        live.server.app.app = identified  # type: ignore[attr-defined]
+        flood = [asyncio.create_task(ask(live, "flood")) for _ in range(2)]
+        await until_submitted(engine, 2)
+
+        refused = await ask(live, "flood")
+        other = asyncio.create_task(ask(live, "other"))
+        await until_submitted(engine, 3)
+        hold.set()
+
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert {reply.status_code for reply in await asyncio.gather(*flood, other)} == {200}
+        assert (await ask(live, "flood")).status_code == 200
+        assert not +live.server.app.admission._owners
+
+
+async def ask(live: LiveServer, owner: str) -> httpx.Response:
+    return await live.client.post("/chat", json=CHAT, headers={"x-owner": owner})
+
+
+async def until_submitted(engine: FakeEngine, count: int) -> None:
+    async with asyncio.timeout(5):
+        while len(engine.submissions) < count:
+            await asyncio.sleep(0.005)
+
+
+UNREAD_BYTES = 12 * 2**20
+"""More than the buffers of both sides hold."""
+
+
+def head(length: int, *more: str) -> bytes:
+    lines = ["POST /chat HTTP/1.1", "Host: a", "Content-Type: application/json"]
+    return "\r\n".join([*lines, f"Content-Length: {length}", *more, "", ""]).encode()
+
+
+@pytest.mark.parametrize("draining", [False, True])
+async def test_refusal_reaches_a_client_that_is_still_sending(draining: bool) -> None:
+    """Closing while a body is on its way would reset the connection, and destroy the reply."""
+    async with full_server(draining) as live:
+        reader, writer = await live.connect()
+        writer.write(head(UNREAD_BYTES) + b"x" * UNREAD_BYTES)
+        async with asyncio.timeout(20):
+            await writer.drain()
+            status = await reader.readline()
+
+        assert status.startswith(b"HTTP/1.1 503 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_refusal_does_not_wait_for_the_body() -> None:
+    async with full_server(False) as live:
+        reader, writer = await live.connect()
+        writer.write(head(UNREAD_BYTES) + b"x")
+        async with asyncio.timeout(5):
+            reply = await reader.readuntil(b"\r\n\r\n")
+
+        assert reply.startswith(b"HTTP/1.1 503 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_body_that_was_only_announced_is_not_asked_for() -> None:
+    async with full_server(False) as live:
+        reader, writer = await live.connect()
+        writer.write(head(UNREAD_BYTES, "Expect: 100-continue"))
+        async with asyncio.timeout(5):
+            reply = await reader.read()
+
+        assert reply.startswith(b"HTTP/1.1 503 ")
+        assert b"connection: close" in reply
+        assert b"100 Continue" not in reply
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def full_server(draining: bool) -> AsyncIterator[LiveServer]:
+    """A server that refuses whatever comes."""
+    async with running_server(Settings(port=0, max_in_flight=1), FakeEngine()) as live:
+        with live.server.app.admission.permit("/chat"):
+            if draining:
+                live.server.handle_exit(signal.SIGTERM, None)
+            yield live
+
+
+async def test_errors_that_would_only_come_again_tell_clients_not_to_retry(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.enqueue(Script(refusal=ZeroDivisionError()))
+
+    reply = await client.post("/chat", json=CHAT)
+
+    assert (reply.status_code, reply.headers["x-should-retry"]) == (500, "false")
