@@ -62,8 +62,8 @@ class TalkingGeneration:
 class TalkingEngine(FakeEngine):
     """Says `max_tokens` tokens if `ignore_eos` is set, as vLLM does, and few if it is not."""
 
-    def __init__(self) -> None:
-        super().__init__(Limits(CONTEXT, 256, 1))
+    def __init__(self, max_num_seqs: int = 256) -> None:
+        super().__init__(Limits(CONTEXT, 256, 1, max_num_seqs=max_num_seqs))
 
     async def submit(  # type: ignore[override]
         self,

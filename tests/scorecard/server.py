@@ -26,9 +26,9 @@ class AnnouncingServer(DrainingServer):
 
 def run(settings: Settings) -> None:
     configure_logging(settings.log_level, None)
-    app = create_app(settings, TalkingEngine())
+    app = create_app(settings, TalkingEngine(**settings.engine_arguments))
     uvloop.run(AnnouncingServer(app, settings).serve())
 
 
 if __name__ == "__main__":
-    run(load_settings(sys.argv[1:], {}, frozenset))
+    run(load_settings(sys.argv[1:], {}, lambda: frozenset({"max_num_seqs"})))

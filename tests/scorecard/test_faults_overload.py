@@ -1,0 +1,115 @@
+"""Row F7: ten times as much as fits. Most is refused, and what is not takes hardly longer."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+
+import httpx
+import msgspec
+import pytest
+
+from tests.scorecard.target import Target, our_server
+
+TOKENS = 200
+REFUSALS = {429, 503}
+REFUSAL_SECONDS = 0.05
+PLACES, QUEUED = 10, 20
+"""Of the small server: what its engine is given, and what may wait."""
+
+SMALL = ("--max-num-seqs", "8", "--max-queued-requests", str(QUEUED), "--queue-margin", "0.25")
+BURST = 2560
+
+
+class Answer(msgspec.Struct):
+    status: int
+    retry_after: str | None
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Target]:
+    """A server that can do little."""
+    with our_server(*SMALL) as target:
+        yield target
+
+
+def long_chat(target: Target) -> dict[str, object]:
+    return target.chat(max_tokens=TOKENS, ignore_eos=True, temperature=0)
+
+
+async def ask(client: httpx.AsyncClient, target: Target, **headers: str) -> Answer:
+    started = time.monotonic()
+    reply = await client.post("/v1/chat/completions", json=long_chat(target), headers=headers)
+    seconds = time.monotonic() - started
+    return Answer(reply.status_code, reply.headers.get("retry-after"), seconds)
+
+
+async def ask_at_rate(target: Target, per_second: float, count: int) -> list[Answer]:
+    """An open loop: the next request comes when its time has come, whatever became of others."""
+    async with connected(target) as client:
+        await asyncio.gather(*(ask(client, target) for _ in range(4)))
+        began, tasks = time.monotonic(), []
+        for number in range(count):
+            await asyncio.sleep(began + number / per_second - time.monotonic())
+            tasks.append(asyncio.create_task(ask(client, target)))
+        return await asyncio.gather(*tasks)
+
+
+def connected(target: Target) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    return httpx.AsyncClient(
+        base_url=target.url, headers=target.headers, timeout=120, limits=limits
+    )
+
+
+def assert_answered_or_refused(answers: Sequence[Answer]) -> None:
+    for each in answers:
+        assert each.status in {200, *REFUSALS}
+        if each.status in REFUSALS:
+            assert each.retry_after is not None
+            assert 1 <= int(each.retry_after) <= 30
+    assert any(each.status == 200 for each in answers)
+
+
+async def test_f7_burst_is_answered_or_refused_with_retry_after(target: Target) -> None:
+    """All at once; what else must hold, the invariant says."""
+    async with connected(target) as client:
+        answers = await asyncio.gather(*(ask(client, target) for _ in range(BURST)))
+
+    assert_answered_or_refused(answers)
+
+
+async def test_f7_accepted_take_no_longer_than_a_full_queue_lasts(small: Target) -> None:
+    unloaded = statistics.median(each.seconds for each in await ask_at_rate(small, 4, 8))
+    capacity = PLACES / unloaded
+
+    answers = await ask_at_rate(small, 10 * capacity, round(20 * capacity))
+
+    assert_answered_or_refused(answers)
+    accepted = sorted(each.seconds for each in answers if each.status == 200)
+    p99 = accepted[int(len(accepted) * 0.99)]
+    assert p99 < 1.5 * unloaded * (1 + QUEUED / PLACES)
+    assert len(accepted) >= capacity, "those whom it can serve it serves"
+    refused = [each.seconds for each in answers if each.status in REFUSALS]
+    assert statistics.median(refused) < REFUSAL_SECONDS
+
+
+async def test_f7_chats_overtake_batches_in_the_queue(small: Target) -> None:
+    """The queue is full of one client's batch work; nobody's chat is refused for that."""
+    async with connected(small) as client:
+        low = {"X-Request-Priority": "low"}
+        batch = [asyncio.create_task(ask(client, small, **low)) for _ in range(PLACES + QUEUED)]
+        await until_waiting(small, QUEUED)
+        chats = await asyncio.gather(*(ask(client, small) for _ in range(5)))
+        slowest = max(each.seconds for each in await asyncio.gather(*batch) if each.status == 200)
+
+    assert [each.status for each in chats] == [200] * 5
+    assert max(each.seconds for each in chats) < slowest
+    assert sum(each.status == 503 for each in (task.result() for task in batch)) == 5
+
+
+async def until_waiting(target: Target, count: int) -> None:
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(target.metric, "slipstream_queue_generations") < count:
+            await asyncio.sleep(0.01)
