@@ -43,11 +43,15 @@ def run(settings: Settings) -> int:
         import uvloop
 
         from app.asgi import create_app
-        from app.engine.vllm import VLLMEngine
+        from app.engine.vllm import engines
+        from app.metrics import Metrics
         from app.server import serve
+        from app.supervision import SupervisedEngine
         from app.tools.dialects import MARKS
 
-        app = create_app(settings, VLLMEngine(settings, MARKS, console.terminal))
+        metrics = Metrics()
+        make = engines(settings, MARKS, console.terminal)
+        app = create_app(settings, SupervisedEngine(make, settings, metrics), metrics)
         return uvloop.run(serve(app, settings))
 
 

@@ -186,7 +186,10 @@ def require_share(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
 
 
 def require_loaded(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Litestar guard of the generating routes. Raises ModelNotLoaded."""
+    """Litestar guard of the generating routes. Raises ModelNotLoaded.
+
+    For an engine that is only stalled, or restarting, requests wait where they are submitted.
+    """
     models: ServedModels = connection.app.state.models
-    if models.status != "ready":
+    if models.status in ("loading", "failed"):
         raise ModelNotLoaded("The model is not loaded yet.")

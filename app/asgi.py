@@ -49,13 +49,14 @@ class Application(AdmissionMiddleware):
         await self.queue.abort_all()
 
 
-def create_app(settings: Settings, engine: Engine) -> Application:
+def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = None) -> Application:
     """Assemble routes, guards, error handlers and the engine's life.
 
-    Raises ConfigurationError if the module of tools cannot be used.
+    `metrics`: those that the engine writes too. Raises ConfigurationError if the module of tools
+    cannot be used.
     """
     images = ImageLoader(settings)
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     queue = FairQueue(engine, settings, metrics)
     state = State(
         {

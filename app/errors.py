@@ -20,6 +20,7 @@
             Overloaded          503
             Draining            503
             ModelNotLoaded      503
+            EngineRestarting    503
             HubUnreachable      503
             TooManyConnections  503
             DeadlineUnreachable 503
@@ -226,6 +227,13 @@ class ModelNotLoaded(CapacityError):
     retry_after_seconds = 5
 
 
+class EngineRestarting(CapacityError):
+    """The engine has died, and another took longer to load than a request waits."""
+
+    code = "engine_restarting"
+    retry_after_seconds = 10
+
+
 class HubUnreachable(CapacityError):
     """The hub that an adapter comes from did not answer."""
 
@@ -271,7 +279,7 @@ class GenerationFailed(EngineError):
 
 
 class EngineDead(EngineError):
-    """The engine process is gone; nothing works until it is started again."""
+    """The engine process is gone, and this request with it."""
 
     status = 503
     code = "engine_dead"

@@ -83,6 +83,20 @@ class Metrics:
             ("kind", "outcome"),
             registry=registry,
         )
+        self.engine_restarts = Counter(
+            "slipstream_engine_restarts",
+            "Engines that were started in the place of one that failed, by how that failed.",
+            ("reason",),
+            registry=registry,
+        )
+        self.engine_ready = Gauge(
+            "slipstream_engine_ready", "1 while the engine answers, else 0.", registry=registry
+        )
+        self.engine_silence = Gauge(
+            "slipstream_engine_silence_seconds",
+            "Time since the engine's last sign of life; 0 while there is none to wait for.",
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "slipstream_http_requests_in_flight", "Requests being worked on.", registry=registry
         )

@@ -26,7 +26,10 @@ class ServedModels:
     @property
     def status(self) -> Status:
         """That of the engine, which is of use only with its adapters."""
-        return self._adapters_status if self._engine.status == "ready" else self._engine.status
+        status = self._engine.status
+        if status in ("loading", "failed") or self._adapters_status == "ready":
+            return status
+        return self._adapters_status
 
     async def start(self) -> None:
         """Load the model, then its adapters. Raises EngineDead with one sentence."""

@@ -228,6 +228,54 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_seconds: Annotated[
         float, knob("How long running requests may go on after SIGTERM.", ge=0, le=86400)
     ] = 30.0
+    linger_seconds: Annotated[
+        float,
+        knob(
+            "How long new requests are answered 503 after SIGTERM, before the port is closed: "
+            "until a load balancer has seen that /health/ready is.",
+            ge=0,
+            le=3600,
+        ),
+    ] = 5.0
+    stall_seconds: Annotated[
+        float,
+        knob(
+            "Time without a sign of life of the engine until /health/ready is 503.", gt=0, le=3600
+        ),
+    ] = 30.0
+    hang_seconds: Annotated[
+        float,
+        knob(
+            "Time without a sign of life until the engine is killed and started again; longer "
+            "than any step of it takes.",
+            gt=0,
+            le=86400,
+        ),
+    ] = 120.0
+    restart_wait_seconds: Annotated[
+        float,
+        knob("How long a request waits for an engine that is started again.", ge=0, le=3600),
+    ] = 60.0
+    restart_backoff_seconds: Annotated[
+        float,
+        knob("Pause before an engine is started again; doubles with each failure.", ge=0, le=3600),
+    ] = 1.0
+    max_engine_failures: Annotated[
+        int,
+        knob("Times that an engine is started again in `engine_failure_seconds`.", ge=0, le=1000),
+    ] = 5
+    engine_failure_seconds: Annotated[
+        float, knob("For how long a failure of the engine counts.", gt=0, le=7 * 86400)
+    ] = 600.0
+    max_reruns: Annotated[
+        int,
+        knob(
+            "Times that a request which the engine died with, before its first output, is run "
+            "again; what kills the engine may be the request.",
+            ge=0,
+            le=16,
+        ),
+    ] = 1
     log_dir: Annotated[
         str, knob("Folder of slipstream.log (requests) and engine.log (vLLM). Empty: console only.")
     ] = "logs"

@@ -44,7 +44,7 @@ class Welcome(ReplyStruct, kw_only=True):
 class Health(ReplyStruct, kw_only=True):
     """`GET /health`; the status code is 503 while `model_loaded` is false."""
 
-    status: Literal["healthy", "loading", "draining", "failed"]
+    status: Literal["healthy", "loading", "stalled", "restarting", "draining", "failed"]
     model_loaded: bool
     model_name: str
 

@@ -117,9 +117,10 @@ class Turn(msgspec.Struct):
 class FakeGeneration:
     """Plays one script; not streaming, all its pieces are one output."""
 
-    def __init__(self, script: Script, submission: Submission) -> None:
+    def __init__(self, script: Script, submission: Submission, died: asyncio.Event) -> None:
         self._script = script
         self._submission = submission
+        self._died = died
         self._played = 0
         n = submission.sampling.arguments.get("n", 1)
         texts = script.choices or [script.pieces] * n
@@ -149,12 +150,9 @@ class FakeGeneration:
         return self._output(turns)
 
     async def _pause(self, pause: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(e.wait()) for e in (pause, self._submission.aborted)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await any_of(pause, self._submission.aborted, self._died)
+        if self._died.is_set():
+            raise EngineDead("The engine has died.")
         if self._submission.aborted.is_set():
             raise GenerationFailed("The engine gave the generation up.")
 
@@ -188,6 +186,16 @@ class FakeGeneration:
         self._submission.closed.set()
 
 
+async def any_of(*events: asyncio.Event) -> None:
+    """Wait for the first of them."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 class FakeEngine:
     """Plays scripts in the order in which they were queued, then greets."""
 
@@ -206,6 +214,17 @@ class FakeEngine:
         self.scripts: deque[Script] = deque()
         self.submissions: list[Submission] = []
         self.submitted = asyncio.Event()
+        self.start_failure: ServerError | None = None
+        self.died = asyncio.Event()
+        self.loaded = asyncio.Event()
+        self.loaded.set()
+        self.beating = asyncio.Event()
+        self.beating.set()
+
+    def die(self) -> None:
+        """As if its process were killed."""
+        self.status = "failed"
+        self.died.set()
 
     def reset(self) -> None:
         """Forget everything but the adapters, which belong to the server."""
@@ -222,7 +241,10 @@ class FakeEngine:
         return self.submissions[-1]
 
     async def start(self) -> None:
-        pass
+        await any_of(self.loaded, self.died)
+        if self.start_failure or self.died.is_set():
+            self.die()
+            raise self.start_failure or EngineDead("The engine has died.")
 
     async def add_adapter(self, adapter: Adapter) -> None:
         if self.refusal:
@@ -280,11 +302,13 @@ class FakeEngine:
         except BaseException:
             submission.closed.set()
             raise
-        return FakeGeneration(script, submission)
+        return FakeGeneration(script, submission, self.died)
 
     async def _begin(self, script: Script) -> None:
         if script.hold:
-            await script.hold.wait()
+            await any_of(script.hold, self.died)
+        if self.died.is_set():
+            raise EngineDead("The engine has died.")
         if script.refusal:
             raise script.refusal
 
@@ -292,5 +316,11 @@ class FakeEngine:
         for submission in self.submissions:
             submission.aborted.set()
 
+    async def heartbeat(self) -> None:
+        """Waits as long as the engine hangs."""
+        await any_of(self.beating, self.died)
+        if self.died.is_set():
+            raise EngineDead("The engine has died.")
+
     async def close(self) -> None:
-        pass
+        self.die()

@@ -9,6 +9,7 @@ import httpx
 
 from app.asgi import create_app
 from app.engine.base import Engine
+from app.metrics import Metrics
 from app.server import DrainingServer
 from app.settings import Settings
 
@@ -35,9 +36,11 @@ def are_adapters_loading(server: DrainingServer) -> bool:
 
 
 @asynccontextmanager
-async def running_server(settings: Settings, engine: Engine) -> AsyncIterator[LiveServer]:
+async def running_server(
+    settings: Settings, engine: Engine, metrics: Metrics | None = None
+) -> AsyncIterator[LiveServer]:
     """Serve until the block ends, then drain."""
-    server = DrainingServer(create_app(settings, engine), settings)
+    server = DrainingServer(create_app(settings, engine, metrics), settings)
     serving = asyncio.create_task(server._serve())
     async with asyncio.timeout(START_SECONDS):
         while not server.started or are_adapters_loading(server):

@@ -7,7 +7,9 @@ from typing import Any, Literal, Protocol
 import msgspec
 from PIL.Image import Image
 
-Status = Literal["loading", "ready", "failed"]
+Status = Literal["loading", "ready", "stalled", "restarting", "failed"]
+"""`stalled` has long given no sign of life, and may yet; `restarting` is one that comes back: both
+take requests, which wait. `failed` does not come back."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -258,7 +260,7 @@ class Submitter(Protocol):
 class Engine(Submitter, Protocol):
     """A language model that answers many requests at once.
 
-    `tokenizer`, `limits` and `layers` may be read once `status` is "ready".
+    `tokenizer`, `limits` and `layers` may be read once `status` has been "ready".
     """
 
     @property
@@ -306,10 +308,20 @@ class Engine(Submitter, Protocol):
         """
         ...
 
+    async def heartbeat(self) -> None:
+        """Ask for a sign of life and wait for it: at most as long as one step takes.
+
+        Raises EngineDead; an engine that hangs leaves it waiting.
+        """
+        ...
+
     async def abort_all(self) -> None:
         """End every running request; each of their generations raises GenerationFailed."""
         ...
 
     async def close(self) -> None:
-        """Stop the engine and wait until its processes are gone."""
+        """Stop the engine, also one that hangs, and wait until its processes are gone.
+
+        What is running raises EngineDead; a second call does nothing.
+        """
         ...

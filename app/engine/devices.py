@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -41,8 +42,9 @@ class GPUCollector(Collector):
         yield from (used, total, load)
 
 
+@cache
 def register_gpus(registry: CollectorRegistry) -> None:
-    """Show the GPUs of this machine; without NVIDIA's library the server does without them."""
+    """Show the GPUs of this machine, once; without NVIDIA's library there are none."""
     import pynvml  # comes with the CUDA build of vLLM
 
     try:

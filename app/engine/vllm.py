@@ -8,9 +8,10 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import vllm.envs
 from PIL.Image import Image
@@ -46,6 +47,7 @@ from app.engine.generation import VLLMGeneration
 from app.engine.layers import layers_of
 from app.engine.leash import leash_children
 from app.engine.pictures import PictureReader, reads_images
+from app.engine.segments import remove_segments, segments_of
 from app.engine.tokenizer import EngineTokenizer
 from app.engine.translation import VLLM_ERRORS, translate, translated
 from app.errors import AdapterUnusable, EngineDead, InvalidRequest
@@ -55,6 +57,26 @@ logger = logging.getLogger(__name__)
 
 OUTPUT_KINDS = {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
 STOP_TIMEOUT_SECONDS = 5.0
+DEATH_SECONDS = 0.1
+"""How often a call looks whether the core still lives."""
+
+T = TypeVar("T")
+
+
+Files = Callable[[], dict[str, Any]]
+"""What vLLM is told of where the model's files are. May take long, and raise."""
+
+
+def engines(
+    settings: Settings, marks: Collection[str] = (), terminal: TextIO = sys.stderr
+) -> Callable[[], "VLLMEngine"]:
+    """Makes engines that serve the same files, whatever happens to the hub or in it meanwhile.
+
+    `terminal`: where the progress of downloads and conversions is shown.
+    """
+    return partial(
+        VLLMEngine, settings, marks, cache(partial(resolve_checkpoint, settings, terminal))
+    )
 
 
 class VLLMEngine:
@@ -66,20 +88,22 @@ class VLLMEngine:
     description = ""
 
     def __init__(
-        self, settings: Settings, marks: Collection[str] = (), terminal: TextIO = sys.stderr
+        self, settings: Settings, marks: Collection[str] = (), files: Files | None = None
     ) -> None:
         """`marks`: special tokens that constrained text may contain, spelled out.
 
-        `terminal`: where the progress of downloads and conversions is shown.
+        `files`: finds the model's, instead of asking its hub.
         """
         self._settings = settings
-        self._terminal = terminal
         self._marks = marks
+        self._files = files or partial(resolve_checkpoint, settings, sys.stderr)
         self._opening: asyncio.Task[AsyncLLMEngine] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._llm: AsyncLLMEngine | None = None
         self._compiler: ConstraintCompiler | None = None
         self._pictures: PictureReader | None = None
         self._defaults: dict[str, Any] = {}
+        self._segments: frozenset[str] = frozenset()
         self._failed = False
 
     @property
@@ -93,21 +117,21 @@ class VLLMEngine:
         self._opening = asyncio.create_task(asyncio.to_thread(self._open))
         try:
             llm = await asyncio.shield(self._opening)
-            await llm.get_supported_tasks()
+            await answer(llm, llm.get_supported_tasks())
         except Exception as error:
             self._failed = True
             raise EngineDead(
                 f"The model could not be loaded: {first_line(error)}.{hint_for(error)}"
             ) from error
         self._llm = llm
+        self._segments = segments_of(core_pids(llm))
         self._settle(llm)
 
     def _open(self) -> AsyncLLMEngine:
         leash_children()
         register_custom_models()
         register_int8()
-        files = resolve_checkpoint(self._settings, self._terminal)
-        llm = AsyncLLMEngine.from_engine_args(engine_arguments(self._settings, files))
+        llm = AsyncLLMEngine.from_engine_args(engine_arguments(self._settings, self._files()))
         try:
             self._describe(llm)
         except BaseException:
@@ -161,6 +185,7 @@ class VLLMEngine:
             register_gpus(REGISTRY)
         drop_adapter_series(llm)
         vllm.envs.enable_envs_cache()
+        gc.unfreeze()  # what is left of an engine before
         gc.collect()
         gc.freeze()
 
@@ -173,7 +198,9 @@ class VLLMEngine:
     async def add_adapter(self, adapter: Adapter) -> None:
         """Load it; what our own checks let through, vLLM may still refuse."""
         try:
-            await self._running.add_lora(lora_request(adapter))
+            await answer(self._running, self._running.add_lora(lora_request(adapter)))
+        except EngineDead:
+            raise
         except EngineDeadError as error:
             raise translate(error) from error
         except Exception as error:
@@ -185,11 +212,11 @@ class VLLMEngine:
 
     async def remove_adapter(self, adapter: Adapter) -> None:
         with translated():
-            await self._running.remove_lora(adapter.number)
+            await answer(self._running, self._running.remove_lora(adapter.number))
 
     async def pin_adapter(self, adapter: Adapter) -> None:
         with translated():
-            await self._running.pin_lora(adapter.number)
+            await answer(self._running, self._running.pin_lora(adapter.number))
 
     async def illustrate(self, prompt: RenderedPrompt, images: Sequence[Image]) -> RenderedPrompt:
         if self._pictures is None:
@@ -239,6 +266,11 @@ class VLLMEngine:
         except VLLM_ERRORS as error:
             raise translate(error) from error
 
+    async def heartbeat(self) -> None:
+        """The core reads calls between two steps; each core answers, where there are several."""
+        with translated():
+            await answer(self._running, self._running.engine_core.get_supported_tasks_async())
+
     async def abort_all(self) -> None:
         if self._llm is None:
             return
@@ -249,13 +281,22 @@ class VLLMEngine:
             raise translate(error) from error
 
     async def close(self) -> None:
-        """Stop the engine; one that is still loading loses its processes and fails."""
-        if self._opening is None:
-            return
+        """Stop the engine, once, also if who asked for it does not wait for the end."""
+        self._failed = True
+        if self._closing is None and self._opening is not None:
+            self._closing = asyncio.create_task(self._close(self._opening))
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
+    async def _close(self, opening: asyncio.Task[AsyncLLMEngine]) -> None:
+        """One that is still loading loses its processes and fails."""
         await asyncio.to_thread(self._close_compiler)
-        await self._end_opening(self._opening)
-        if self._opening.done() and not self._opening.exception():
-            await asyncio.to_thread(self._opening.result().shutdown, STOP_TIMEOUT_SECONDS)
+        await self._end_opening(opening)
+        if opening.done() and not opening.exception():
+            llm = opening.result()
+            await asyncio.to_thread(llm.shutdown, STOP_TIMEOUT_SECONDS)
+            remove_segments(self._segments)
+            llm.output_processor.propagate_error(EngineDeadError())
 
     def _close_compiler(self) -> None:
         if self._compiler is not None:
@@ -266,8 +307,30 @@ class VLLMEngine:
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while not opening.done() and time.monotonic() < deadline:
             for child in multiprocessing.active_children():
-                child.terminate()
+                child.kill()  # a core that is being made notes a SIGTERM, and goes on
             await asyncio.wait([opening], timeout=0.2)
+
+
+async def answer(llm: AsyncLLMEngine, call: Coroutine[Any, Any, T]) -> T:
+    """What the core answers to a call. vLLM waits for ever if the core dies meanwhile.
+
+    Raises EngineDead.
+    """
+    calling = asyncio.create_task(call)
+    try:
+        while not calling.done():
+            if llm.errored:
+                raise EngineDead("The engine has died.")
+            await asyncio.wait([calling], timeout=DEATH_SECONDS)
+        return calling.result()
+    finally:
+        calling.cancel()
+
+
+def core_pids(llm: AsyncLLMEngine) -> list[int]:
+    """Of the engine cores on this machine, one a copy of the model; Ray's are none of ours."""
+    cores = getattr(llm.engine_core.resources.engine_manager, "processes", ())
+    return [core.pid for core in cores]
 
 
 def hint_for(error: Exception) -> str:

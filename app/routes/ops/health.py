@@ -8,6 +8,7 @@ from litestar.datastructures import State
 
 from app import __version__
 from app.auth import OPEN
+from app.engine.base import Status
 from schemas.models import Health, Version
 
 PROBES = [HttpMethod.GET, HttpMethod.HEAD]
@@ -37,10 +38,12 @@ async def read_readiness(state: State) -> Response[dict[str, str]]:
     return Response({"status": status}, status_code=200 if status == "healthy" else 503)
 
 
-def health_status(state: State) -> Literal["healthy", "loading", "draining", "failed"]:
+def health_status(
+    state: State,
+) -> Literal["healthy", "loading", "stalled", "restarting", "draining", "failed"]:
     if state.admission.draining_since is not None:
         return "draining"
-    status: Literal["ready", "loading", "failed"] = state.models.status
+    status: Status = state.models.status
     return "healthy" if status == "ready" else status
 
 
