@@ -86,11 +86,12 @@ class Admission:
         """Let in nothing new; what is in flight goes on."""
         self.draining_since = time.monotonic()
 
-    def is_drained(self, limit_seconds: float) -> bool:
-        """Whether nothing is in flight any more, or the limit for waiting has passed."""
+    def is_drained(self, most_seconds: float, least_seconds: float = 0.0) -> bool:
+        """Whether nothing is in flight any more, between the least and the most time for that."""
         if self.draining_since is None:
             return False
-        return self.in_flight == 0 or time.monotonic() - self.draining_since > limit_seconds
+        seconds = time.monotonic() - self.draining_since
+        return seconds >= least_seconds and (self.in_flight == 0 or seconds > most_seconds)
 
 
 class AdmissionMiddleware:

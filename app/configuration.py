@@ -25,6 +25,13 @@ SEED_NAMES = {
 }
 """Environment variables of the server whose clients we took over; ours win over them."""
 
+DANGEROUS = {
+    "VLLM_ALLOW_INSECURE_SERIALIZATION": "lets vLLM run code that it is sent as pickles",
+    "VLLM_SERVER_DEV_MODE": "is for vLLM's own development",
+}
+"""Environment variables of vLLM that no server should have;
+https://docs.vllm.ai/en/latest/usage/security/"""
+
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
 ENGINE_ARGUMENTS = "engine_arguments"
 
@@ -44,11 +51,19 @@ def load_settings(
     only if there is a name that is not ours. Raises ConfigurationError.
     """
     parsed, unknown = parser().parse_known_args(arguments)
+    refuse_environment(environment)
     given = {k: v for k, v in vars(parsed).items() if v is not None and k != "config"}
     config = parsed.config or environment.get("LLM_CONFIG")
     merged = read_file(config) | read_environment(environment) | given | parse_unknown(unknown)
     settings = convert(split_arguments(merged, known_arguments))
     return check(msgspec.structs.replace(settings, api_keys=read_keys(settings)))
+
+
+def refuse_environment(environment: Mapping[str, str]) -> None:
+    """What opens vLLM to code of others' is not served with. Raises ConfigurationError."""
+    for name, danger in DANGEROUS.items():
+        if environment.get(name, "0") not in ("", "0"):
+            raise ConfigurationError(f"{name} is set, which {danger}: unset it.")
 
 
 class Options(argparse.ArgumentParser):

@@ -48,14 +48,17 @@ class Served(Protocol):
 class DrainingServer(uvicorn.Server):
     """On SIGTERM or SIGINT: new requests get 503, running ones finish, then it ends.
 
-    A second signal, or the limit on the drain, aborts what is left with an error event. Ends with
-    a status of its own if the engine failed, so that whatever supervises it starts it again.
+    After SIGTERM the port stays open for a while, for load balancers that have yet to notice that
+    this server is not ready; Ctrl-C has none. A second signal, or the limit on the drain, aborts
+    what is left with an error event. Ends with a status of its own if the engine failed, so that
+    whatever supervises it starts it again.
     """
 
     def __init__(self, app: Served, settings: Settings) -> None:
         super().__init__(uvicorn_config(app, settings))
         self.app = app
         self.drain_seconds = settings.drain_seconds
+        self.linger_seconds = settings.linger_seconds
         self.engine_failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -73,9 +76,11 @@ class DrainingServer(uvicorn.Server):
         """Signal handler; uvicorn raises the captured signals again unless we forget them."""
         if self.app.admission.draining_since is None:
             logger.info("%s: finishing what is running", signal.Signals(sig).name)
+            if sig == signal.SIGINT or self.app.models.status != "ready":
+                self.linger_seconds = 0
             self.app.admission.drain()
         else:
-            self.drain_seconds = 0
+            self.drain_seconds = self.linger_seconds = 0
 
     async def on_tick(self, counter: int) -> bool:
         """Every 0.1 s: whether to stop."""
@@ -84,7 +89,7 @@ class DrainingServer(uvicorn.Server):
         if self.app.models.status == "failed":
             self.engine_failed = self.app.admission.draining_since is None
             return True
-        if self.app.admission.is_drained(self.drain_seconds):
+        if self.app.admission.is_drained(self.drain_seconds, self.linger_seconds):
             await self.abort_rest()
             return True
         return await super().on_tick(counter)

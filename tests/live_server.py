@@ -50,5 +50,5 @@ async def running_server(
         async with live.client:
             yield live
     finally:
-        server.handle_exit(signal.SIGTERM, None)
+        server.handle_exit(signal.SIGINT, None)
         await serving

@@ -1,5 +1,6 @@
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -123,6 +124,37 @@ async def test_without_cors_origins_there_are_no_cors_headers(client: httpx.Asyn
     reply = await client.post("/chat", json=CHAT, headers={"origin": "https://a.example"})
 
     assert "access-control-allow-origin" not in reply.headers
+
+
+async def seconds_until_closed(live: LiveServer) -> float:
+    """How long new requests are still answered: 503, and that they should go elsewhere."""
+    started = time.monotonic()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                reply = await live.client.post("/chat", json=CHAT)
+            except httpx.TransportError:
+                return time.monotonic() - started
+            assert (reply.status_code, reply.headers["connection"]) == (503, "close")
+            assert reply.headers["retry-after"]
+
+
+async def test_after_sigterm_an_idle_server_refuses_for_a_while() -> None:
+    async with running_server(Settings(port=0, linger_seconds=0.5), FakeEngine()) as live:
+        live.server.handle_exit(signal.SIGTERM, None)
+
+        assert await seconds_until_closed(live) > 0.4
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
+async def test_after_ctrl_c_or_a_second_signal_an_idle_server_closes_at_once(
+    signals: list[signal.Signals],
+) -> None:
+    async with running_server(Settings(port=0, linger_seconds=3600), FakeEngine()) as live:
+        for each in signals:
+            live.server.handle_exit(each, None)
+
+        assert await seconds_until_closed(live) < 5
 
 
 async def test_dead_engine_ends_the_server_with_a_status() -> None:

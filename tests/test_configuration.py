@@ -119,6 +119,14 @@ def test_exposed_without_a_key_is_refused(host: str) -> None:
     assert load("--host", host, "--trusted-network").host == host
 
 
+@pytest.mark.parametrize("name", ["VLLM_ALLOW_INSECURE_SERIALIZATION", "VLLM_SERVER_DEV_MODE"])
+def test_what_opens_vllm_to_others_stops_the_start(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        load(**{name: "1"})
+
+    assert load(**{name: "0"})
+
+
 def test_help_lists_every_setting_with_its_default() -> None:
     text = " ".join(parser().format_help().split())
 

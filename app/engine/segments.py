@@ -15,7 +15,7 @@ MAPPED_FROM = "/dev/shm/psm_"
 
 def segments_of(pids: Iterable[int]) -> frozenset[str]:
     """Names of what these processes have mapped now; of one that is gone, nothing."""
-    names = set()
+    names: set[str] = set()
     for pid in pids:
         with suppress(OSError):
             lines = Path(f"/proc/{pid}/maps").read_text().splitlines()

@@ -24,7 +24,7 @@ from app.engine.constraints.program import Plan, Program
 from app.engine.constraints.store import CompiledPattern, index_key, index_store
 from app.engine.constraints.vocabulary import NEVER, Vocabulary
 from app.engine.constraints.walkers import Indexed
-from app.errors import InvalidRequest, Overloaded
+from app.errors import EngineDead, InvalidRequest, Overloaded
 from app.settings import Settings
 
 MAX_COMPILATIONS = 256
@@ -63,6 +63,7 @@ class ConstraintCompiler:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, int] = {}
         self._replacing = asyncio.Lock()
+        self._is_closed = False
         self._refused: TTLCache[str, Refused] = TTLCache(MAX_REMEMBERED, REFUSED_SECONDS)
         self._needs: LRUCache[bytes, int] = LRUCache(MAX_REMEMBERED)
 
@@ -78,7 +79,11 @@ class ConstraintCompiler:
         self._pool.schedule(int)
 
     def close(self) -> None:
-        """End the processes, whatever they are at."""
+        """End the processes, whatever they are at; what waits for them raises EngineDead."""
+        self._is_closed = True
+        self._end()
+
+    def _end(self) -> None:
         self._pool.stop()
         self._pool.join()
 
@@ -205,16 +210,25 @@ class ConstraintCompiler:
             try:
                 work = pool.schedule(compile_pattern, args=[key, pattern], timeout=limit)
                 return await asyncio.wrap_future(work)
+            except asyncio.CancelledError:
+                if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                    raise
+                continue  # the work was cancelled with its pool, not this task
             except (RuntimeError, BrokenProcessPool) as error:
-                logger.warning("the processes that compile are started anew", exc_info=error)
-                await self.replace(pool)
+                await self.replace(pool, error)
         raise Overloaded("Schemas cannot be compiled now.")
 
-    async def replace(self, broken: ProcessPool) -> None:
-        """Open another pool, unless one that also met the broken one has; starting takes time."""
+    async def replace(self, broken: ProcessPool, error: Exception) -> None:
+        """Open another pool, unless one that also met the broken one has; starting takes time.
+
+        Raises EngineDead if it was closed for good.
+        """
         async with self._replacing:
+            if self._is_closed:
+                raise EngineDead("The engine is being stopped.") from error
             if self._pool is broken:
-                await asyncio.to_thread(self.close)
+                logger.warning("the processes that compile are started anew", exc_info=error)
+                await asyncio.to_thread(self._end)
                 await asyncio.to_thread(self.open)
 
     async def need(self, segments: tuple[Text | Choice | Indexed, ...]) -> int:

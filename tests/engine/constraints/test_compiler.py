@@ -21,7 +21,7 @@ from app.engine.constraints.store import (
     string_store,
     vocabulary_path,
 )
-from app.errors import InvalidRequest
+from app.errors import EngineDead, InvalidRequest
 from app.settings import Settings
 from tests.engine.constraints.vocabulary import VOCABULARY
 
@@ -126,6 +126,22 @@ async def test_a_compilation_that_nobody_waits_for_is_ended(tmp_path: Path) -> N
     assert not compiler._running
     assert await compiler.program(matching("next"), 100)
     await asyncio.to_thread(compiler.close)
+    assert not spawned() - others
+
+
+async def test_what_still_waits_when_the_engine_closes_learns_that_it_died(tmp_path: Path) -> None:
+    others = spawned()
+    compiler = open_compiler(tmp_path)
+    await compiler.program(matching("warm"), 100)
+    waiting = asyncio.create_task(compiler.program(matching(BOMB), 100))
+    await until(lambda: bool(compiler._running))
+
+    await asyncio.to_thread(compiler.close)
+
+    with pytest.raises(EngineDead):
+        await waiting
+    with pytest.raises(EngineDead):
+        await compiler.program(matching("late"), 100)
     assert not spawned() - others
 
 
