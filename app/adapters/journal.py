@@ -3,15 +3,12 @@
 Several servers of one model may share it: each change is one rename, made under a lock.
 """
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from app.adapters.source import Source
+from app.durable import locked, replace_file
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,34 +43,11 @@ class Journal:
 
         Raises as `read` does.
         """
-        with self._locked():
+        with locked(self.path):
             entries = self.read()
             before = entries.pop(name, Entry())
             if entry != before:
                 changed = entries if entry == Entry() else entries | {name: entry}
-                self._replace(msgspec.json.format(msgspec.json.encode(changed, order="sorted")))
+                text = msgspec.json.format(msgspec.json.encode(changed, order="sorted"))
+                replace_file(self.path, text)
         return before
-
-    def _replace(self, content: bytes) -> None:
-        """All of it or nothing, whenever the machine stops."""
-        fresh = self.path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
