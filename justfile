@@ -28,6 +28,10 @@ serve *options: setup
 serve-cluster *options: (setup "-r locks/cluster.txt")
     @exec {{python}} -m app.cluster "$@"
 
+# Make, list and revoke keys: just key new alice --requests-per-minute 60
+key *options: setup
+    @{{python}} -m app.keys "$@"
+
 # Run the tests
 test *options: (setup "-r locks/dev.txt -r locks/cluster.txt")
     {{python}} -m pytest "$@"

@@ -16,13 +16,15 @@ from litestar.exceptions import HTTPException
 from app.adapters.registry import AdapterRegistry
 from app.adapters.watch import watch
 from app.admission import Admission, AdmissionMiddleware, require_share
-from app.auth import KeyRing, require_key
+from app.auth import require_key
 from app.body import JSONRequest
 from app.call import provide_call
 from app.docs import api_document, read_api_asset
 from app.engine.base import Engine
 from app.errors import EngineDead, HTTPRefusal, InvalidRequest, ServerError, encode_error
 from app.images.loader import ImageLoader
+from app.keys.ring import KeyRing
+from app.keys.watch import followed
 from app.metrics import Metrics
 from app.models import ServedModels
 from app.prompts import Renderer
@@ -30,6 +32,7 @@ from app.queueing.queue import FairQueue
 from app.routes import ROUTES
 from app.settings import Settings
 from app.tools.registry import load_registry
+from app.usage.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
     """Assemble routes, guards, error handlers and the engine's life.
 
     `metrics`: those that the engine writes too. Raises ConfigurationError if the module of tools
-    cannot be used.
+    or the key file cannot be used.
     """
     images = ImageLoader(settings)
     metrics = metrics or Metrics()
@@ -67,8 +70,8 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
             "queue": queue,
             "submitter": queue,
             "models": ServedModels(settings, engine, AdapterRegistry(settings, engine)),
-            "key_ring": KeyRing(settings.api_keys),
-            "admin_ring": KeyRing(settings.admin_keys),
+            "key_ring": KeyRing(settings),
+            "ledger": Ledger(settings),
             "admission": Admission(settings.max_in_flight, settings.owner_share),
             "metrics": metrics,
             "registry": load_registry(settings.tools_module, settings.tool_seconds),
@@ -81,7 +84,7 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
         request_class=JSONRequest,
         dependencies={"call": Provide(provide_call)},
         guards=[require_key, require_share],
-        lifespan=[engine_life],
+        lifespan=[bookkeeping, engine_life],
         exception_handlers={Exception: reply_to_error},
         openapi_config=api_document(),
         cors_config=cors(settings),
@@ -89,6 +92,13 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
         logging_config=None,
     )
     return Application(litestar, state)
+
+
+@asynccontextmanager
+async def bookkeeping(app: Litestar) -> AsyncIterator[None]:
+    """Follow the keys, and write down what they use, until after the last request."""
+    async with followed(app.state.key_ring), app.state.ledger.written():
+        yield
 
 
 @asynccontextmanager
@@ -147,9 +157,17 @@ def as_server_error(exception: Exception) -> ServerError:
 def http_error(exception: HTTPException) -> ServerError:
     """Routing errors, and what Litestar itself finds wrong with a request."""
     if exception.status_code == 400:
-        return InvalidRequest(exception.detail)
+        return wrong_parameter(exception) or InvalidRequest(exception.detail)
     sentence = SENTENCES.get(exception.status_code, exception.detail)
     return HTTPRefusal(sentence, exception.status_code, exception.headers or {})
+
+
+def wrong_parameter(exception: HTTPException) -> InvalidRequest | None:
+    """What Litestar says of a parameter of the URL, with its name in front."""
+    for each in exception.extra if isinstance(exception.extra, list) else ():
+        name, reason = each.get("key", ""), each.get("message", "")
+        return InvalidRequest(f"{name}: {reason}.", param=name)
+    return None
 
 
 SENTENCES = {

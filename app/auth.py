@@ -1,71 +1,70 @@
-"""Bearer keys: with keys configured, every route needs one unless its handler is marked open.
+"""Who is calling, and whether they may: with keys configured, every route needs one.
 
-Routes that change what is served need an admin's key, also where no other key is needed.
+What a route needs is said on its handler; nothing is open, or needs less, by its path.
 """
 
-import hashlib
-import hmac
-from collections.abc import Iterable
 from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from app.errors import Forbidden, Unauthorized
+from app.keys.caller import NOBODY, Caller
+from app.keys.grant import Scope
+from app.keys.ring import KeyRing
+from app.record import RequestRecord
+from app.usage.ledger import Ledger
 
 OPEN = {"open": True}
-"""Pass as a handler's `opt` to serve it without a key; nothing is open by its path."""
-
-
-class KeyRing:
-    """The accepted keys, held as SHA-256 digests so that a memory dump has no key in it."""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = [digest(key) for key in keys]
-
-    def __bool__(self) -> bool:
-        return bool(self._digests)
-
-    def accepts(self, key: str) -> bool:
-        """Compare with every key in constant time, so that timing tells nothing."""
-        presented = digest(key)
-        return any(hmac.compare_digest(presented, known) for known in self._digests)
-
-
-def digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-
+"""Pass as a handler's `opt` to serve it without a key."""
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+def needs(scope: Scope) -> dict[str, Scope]:
+    """Pass as the `opt` of a handler or a router; what says nothing needs the scope `read`."""
+    return {"scope": scope}
 
 
 def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
     """Litestar guard of the whole application; runs before the body is read.
 
-    Raises Unauthorized.
+    From here on the request's record knows its caller. Raises Unauthorized, Forbidden and
+    RateLimited.
     """
-    state = connection.app.state
-    if not state.key_ring or handler.opt.get("open"):
+    if handler.opt.get("open"):
         return
-    key = bearer_key(connection)
-    if not (state.key_ring.accepts(key) or state.admin_ring.accepts(key)):
-        raise Unauthorized("This server needs a valid key: Authorization: Bearer <key>.")
+    ring: KeyRing = connection.app.state.key_ring
+    record: RequestRecord = connection.scope["record"]  # type: ignore[typeddict-item]
+    caller = ring.caller(bearer_key(connection.headers.get("authorization", "")))
+    record.caller = caller
+    require_scope(caller, handler.opt.get("scope", "read"), ring)
+    record.held.enter_context(caller.admitted())
+    record.held.callback(
+        settle, record, connection.app.state.ledger, connection.scope["path_template"]
+    )
 
 
-def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
-    """Litestar guard of the routes that change what is served. Raises Unauthorized, Forbidden."""
-    state = connection.app.state
-    key = bearer_key(connection)
-    if state.admin_ring.accepts(key):
+def settle(record: RequestRecord, ledger: Ledger, route: str) -> None:
+    """What the request has used, now that it has ended."""
+    tokens = record.tokens
+    record.caller.settle(record.reserved_tokens, tokens.used if tokens else 0)
+    if record.model is not None and tokens is not None:
+        ledger.count(record.caller.alias, record.model, route, tokens)
+
+
+def require_scope(caller: Caller, scope: Scope, ring: KeyRing) -> None:
+    """Raises Unauthorized where another key would do, and Forbidden."""
+    if caller.grant.has(scope):
         return
-    if not state.admin_ring:
-        raise Forbidden("Nobody may manage adapters here: no admin key is set (LLM_ADMIN_KEYS).")
-    if state.key_ring.accepts(key):
-        raise Forbidden("This key may not manage adapters; it takes an admin's key.")
-    raise Unauthorized("This route needs an admin's key: Authorization: Bearer <key>.")
+    if caller is not NOBODY:
+        raise Forbidden(f"The key {caller.alias!r} may not do this: it lacks the scope {scope!r}.")
+    if ring.anybody_has(scope):
+        raise Unauthorized(f"This route needs a key with the scope {scope!r}.")
+    raise Forbidden(f"Nobody may do this here: no key has the scope {scope!r} (LLM_ADMIN_KEYS).")
 
 
-def bearer_key(connection: Connection) -> str:
-    """The presented key, empty if there is none."""
-    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+def bearer_key(header: str) -> str:
+    """The key of an Authorization header, empty if there is none."""
+    scheme, _, key = header.partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""

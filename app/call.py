@@ -11,7 +11,6 @@ from app.body import JSONRequest
 from app.disconnect import run_unless_disconnected
 from app.engine.base import (
     ANYBODY,
-    HIGH,
     NORMAL,
     Adapter,
     Constraint,
@@ -23,6 +22,7 @@ from app.engine.base import (
     Sampling,
     Submitter,
 )
+from app.keys.caller import Caller
 from app.merge import MergedGenerations
 from app.metrics import Metrics
 from app.models import ServedModels
@@ -68,9 +68,15 @@ class Call:
 
     def choose_model(self, requested: str | None) -> str:
         """Settle which model answers, in which version of its adapter. Raises ModelNotFound."""
-        self.record.model = model = self.models.resolve(requested)
+        allows = self.caller.grant.allows
+        self.record.model = model = self.models.resolve(requested, allows)
         self.adapter = self.record.held.enter_context(self.models.hold(model))
         return model
+
+    @property
+    def caller(self) -> Caller:
+        """Who holds the key of this request."""
+        return self.record.caller
 
     def begin(self, model: str | None, timeout: float | None, priority: int = NORMAL) -> str:
         """Settle which model answers, how urgent that is, and until when.
@@ -81,10 +87,11 @@ class Call:
         longest = (timeout, self.settings.max_request_seconds)
         record.deadline = deadline_of(headers, longest, record.elapsed_seconds)
         self.origin = Origin(
-            owner=record.owner,
-            priority=priority_of(headers, priority, HIGH),
+            owner=self.caller.owner,
+            priority=priority_of(headers, priority, self.caller.grant.priority),
             deadline=record.deadline,
             note_queued=record.note_queued,
+            abandon=self.tokens.abandon,
         )
         return self.choose_model(model)
 
@@ -139,10 +146,8 @@ class Call:
     ) -> list[Output]:
         """Generate for all prompts at once; if one fails, none is left running."""
         merged = self.merge(prompts, fields, form, stream=False)
-        outputs = await self.unless_disconnected(merged.collect())
+        outputs = await self.unless_disconnected(merged.collect(self.tokens.add))
         self.note_first_token(outputs[0])
-        for output in outputs:
-            self.tokens.add(output)
         return outputs
 
     async def stream_all(
@@ -168,10 +173,7 @@ class Call:
         stream: bool,
     ) -> MergedGenerations:
         constraint = constraint_of(form)
-        samplings = [
-            self.sampling(prompt, fields, stream=stream, constraint=constraint)
-            for prompt in prompts
-        ]
+        samplings = self.samplings(prompts, fields, stream=stream, constraint=constraint)
         pairs = zip(prompts, samplings, strict=True)
         return MergedGenerations([partial(self.submit, *pair, form) for pair in pairs])
 
@@ -194,16 +196,43 @@ class Call:
         stream: bool = False,
         constraint: Constraint | None = None,
     ) -> Sampling:
-        num_tokens = len(prompt.token_ids)
-        self.tokens.prompt += num_tokens
-        return sampling_for(
-            fields,
-            self.engine.limits,
-            num_tokens,
-            default_max_tokens=NATIVE_MAX_TOKENS if isinstance(fields, NativeSampling) else None,
-            stream=stream,
-            constraint=constraint,
-        )
+        [sampling] = self.samplings([prompt], fields, stream=stream, constraint=constraint)
+        return sampling
+
+    def samplings(
+        self,
+        prompts: Sequence[RenderedPrompt],
+        fields: SamplingFields,
+        *,
+        stream: bool,
+        constraint: Constraint | None,
+    ) -> list[Sampling]:
+        """How to generate for each prompt; what all may need is reserved of the key's tokens.
+
+        Raises InvalidRequest and RateLimited.
+        """
+        lengths = [len(prompt.token_ids) for prompt in prompts]
+        samplings = [
+            sampling_for(
+                fields,
+                self.engine.limits,
+                num_tokens,
+                default_max_tokens=NATIVE_MAX_TOKENS
+                if isinstance(fields, NativeSampling)
+                else None,
+                stream=stream,
+                constraint=constraint,
+            )
+            for num_tokens in lengths
+        ]
+        self.reserve(sum(lengths) + sum(each.max_tokens for each in samplings))
+        self.tokens.prompt += sum(lengths)
+        return samplings
+
+    def reserve(self, num_tokens: int) -> None:
+        """Raises RateLimited, unless the request has been let in: then it may go on."""
+        self.caller.reserve(num_tokens, is_let_in=bool(self.tokens.completion))
+        self.record.reserved_tokens += num_tokens
 
     async def submit(
         self, prompt: RenderedPrompt, sampling: Sampling, form: Format | None = None

@@ -237,9 +237,11 @@ def check(settings: Settings) -> Settings:
     keys = (*settings.api_keys, *settings.admin_keys)
     if not all(key.isascii() and key.isprintable() for key in keys):
         raise ConfigurationError("Keys go into a header: they must be printable ASCII.")
-    if settings.is_exposed and not settings.api_keys and not settings.trusted_network:
+    has_keys = settings.api_keys or settings.key_file
+    if settings.is_exposed and not has_keys and not settings.trusted_network:
         raise ConfigurationError(
             f"Listening on {settings.host} without a key lets anyone use this server: set "
-            "LLM_API_KEYS, or LLM_TRUSTED_NETWORK=true if the network itself keeps others out."
+            "LLM_API_KEYS or LLM_KEY_FILE, or LLM_TRUSTED_NETWORK=true if the network itself "
+            "keeps others out."
         )
     return settings

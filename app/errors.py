@@ -17,6 +17,7 @@
             URLTooLong          414
             HeadersTooLarge     431
         CapacityError           try again later; carries Retry-After
+            RateLimited         429
             Overloaded          503
             Draining            503
             ModelNotLoaded      503
@@ -29,6 +30,7 @@
             GenerationFailed    500
             EngineDead          503
         StateUnwritable         500, for instance a full disk
+        UsageUnreadable         503
         ClientDisconnected      nobody is there to read a reply; logged as 499
 
 Only these make a 4xx: a stray ValueError is a 500 with its traceback in the log.
@@ -204,6 +206,17 @@ class CapacityError(ServerError):
         return {"retry-after": str(self.retry_after_seconds)}
 
 
+class RateLimited(CapacityError):
+    """The key has used up what it may; `kind` is what of: `requests` or `tokens`."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, retry_after_seconds: int, kind: str) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.type = kind
+
+
 class Overloaded(CapacityError):
     """Every permit is taken, or the queue is full."""
 
@@ -293,6 +306,13 @@ class StateUnwritable(ServerError):
     """What must outlive a restart could not be written."""
 
     code = "state_unwritable"
+
+
+class UsageUnreadable(ServerError):
+    """The file of what keys have used is damaged or away."""
+
+    status = 503
+    code = "usage_unreadable"
 
 
 class ClientDisconnected(ServerError):

@@ -75,6 +75,7 @@ def request_fields(record: RequestRecord, route: str) -> dict[str, object]:
         "request_id": record.id,
         "method": record.method,
         "route": route,
+        "key": record.caller.owner or None,
         "model": record.model,
         "status": record.status,
         "error": record.error,

@@ -27,10 +27,13 @@ class MergedGenerations(Primed[Numbered]):
             task.add_done_callback(self._queue.put_nowait)
         self._running = len(self._tasks)
 
-    async def collect(self) -> list[Output]:
-        """The outputs to the end, in the order of their generations."""
+    async def collect(self, count: Callable[[Output], None]) -> list[Output]:
+        """The outputs to the end, in the order of their generations; counts each as it comes."""
+        numbered = []
         try:
-            numbered = [each async for each in self]
+            async for each in self:
+                numbered.append(each)
+                count(each[1])
         finally:
             await self.aclose()
         return [output for _, output in sorted(numbered, key=lambda each: each[0])]

@@ -1,7 +1,7 @@
 """The names under which models are asked for, and whether they can be."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from app.adapters.registry import AdapterRegistry
@@ -9,6 +9,13 @@ from app.engine.base import Adapter, Engine, Status
 from app.errors import EngineDead, ModelNotFound, ServerError
 from app.settings import Settings
 from schemas.models import Model
+
+Allows = Callable[[str], bool]
+"""Whether a caller may use the model of this name."""
+
+
+def everything(_: str) -> bool:
+    return True
 
 
 class ServedModels:
@@ -46,16 +53,25 @@ class ServedModels:
         await self._engine.close()
         await self.adapters.close()
 
-    def resolve(self, requested: str | None) -> str:
-        """The model that answers a request for this name. Raises ModelNotFound."""
-        if requested is None or requested == self.name or requested in self.aliases:
-            return self.name
-        if requested in self.adapters:
-            return requested
-        served = ", ".join([self.name, *(each.name for each in self.adapters)])
+    def resolve(self, requested: str | None, allows: Allows = everything) -> str:
+        """The model that answers a request for this name.
+
+        One that the caller may not use is as if it were not there, as with OpenAI: whoever may not
+        use it need not learn what is served to others. Raises ModelNotFound.
+        """
+        is_base = requested is None or requested == self.name or requested in self.aliases
+        name = self.name if is_base or requested is None else requested
+        if (is_base or name in self.adapters) and allows(name):
+            return name
         raise ModelNotFound(
-            f"The model {requested[:128]!r} does not exist; served are: {served}.", param="model"
+            f"The model {(requested or name)[:128]!r} does not exist, or this key may not use it; "
+            f"served are: {', '.join(self.names(allows)) or 'none'}.",
+            param="model",
         )
+
+    def names(self, allows: Allows = everything) -> list[str]:
+        """What is served to a caller."""
+        return [name for name in (self.name, *(a.name for a in self.adapters)) if allows(name)]
 
     @contextmanager
     def hold(self, model: str) -> Iterator[Adapter | None]:
@@ -66,9 +82,9 @@ class ServedModels:
         with self.adapters.hold(model) as adapter:
             yield adapter
 
-    def card(self, requested: str, max_model_len: int) -> Model:
+    def card(self, requested: str, max_model_len: int, allows: Allows = everything) -> Model:
         """What `/v1/models` says of one model. Raises ModelNotFound."""
-        model = self.resolve(requested)
+        model = self.resolve(requested, allows)
         if model == self.name:
             return Model(
                 id=model, created=self.created, root=self.path, max_model_len=max_model_len
@@ -82,6 +98,5 @@ class ServedModels:
             max_model_len=max_model_len,
         )
 
-    def cards(self, max_model_len: int) -> list[Model]:
-        names = [self.name, *(each.name for each in self.adapters)]
-        return [self.card(name, max_model_len) for name in names]
+    def cards(self, max_model_len: int, allows: Allows = everything) -> list[Model]:
+        return [self.card(name, max_model_len) for name in self.names(allows)]

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from litestar.types import HTTPScope, Message, Send
 
+from app.keys.caller import NOBODY
 from app.replies.usage import TokenCount
 
 CLIENT_REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -31,6 +32,7 @@ class RequestRecord:
     """One request's identity, timings and counts, filled in as it goes through the server."""
 
     __slots__ = (
+        "caller",
         "deadline",
         "error",
         "first_token_seconds",
@@ -38,9 +40,9 @@ class RequestRecord:
         "id",
         "method",
         "model",
-        "owner",
         "path",
         "queued_seconds",
+        "reserved_tokens",
         "send",
         "started",
         "status",
@@ -54,12 +56,13 @@ class RequestRecord:
         self.send = send
         self.started = time.perf_counter()
         self.status = 0
+        self.caller = NOBODY
+        """Until it is known whose the key is."""
+
         self.model: str | None = None
+        self.reserved_tokens = 0
         self.tokens: TokenCount | None = None
         self.first_token_seconds: float | None = None
-        self.owner = ""
-        """Alias of the client's key; empty without one, and until it is known."""
-
         self.queued_seconds: float | None = None
         self.deadline = math.inf
         """On the clock of `time.monotonic`; then the client wants no reply any more."""
@@ -72,6 +75,11 @@ class RequestRecord:
     def elapsed_seconds(self) -> float:
         return time.perf_counter() - self.started
 
+    @property
+    def owner(self) -> str:
+        """Alias of the client's key; empty without one, and until it is known."""
+        return self.caller.owner
+
     def note_queued(self, seconds: float) -> None:
         """Of several generations the one counts that waited longest for its turn."""
         self.queued_seconds = max(seconds, self.queued_seconds or 0)
@@ -79,7 +87,7 @@ class RequestRecord:
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What every reply carries."""
-        return [(b"x-request-id", self.id.encode("latin-1"))]
+        return [(b"x-request-id", self.id.encode("latin-1")), *self.caller.headers]
 
     async def send_noted(self, message: Message) -> None:
         """The `send` of plain replies: notes the status and adds our headers."""

@@ -76,6 +76,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admin_keys: Annotated[
         tuple[str, ...], knob("Keys that may also load and unload adapters. None: nobody may.")
     ] = ()
+    key_file: Annotated[
+        str,
+        knob("TOML file of keys with names, rights and limits (just key new); followed as it is."),
+    ] = ""
+    usage_days: Annotated[
+        int, knob("Days for which it is remembered what each key has used.", ge=1, le=3650)
+    ] = 400
     cors_origins: Annotated[
         tuple[str, ...], knob("Web origins that may call this server. None: no CORS headers.")
     ] = ()

@@ -70,6 +70,8 @@ class Script(msgspec.Struct):
     """Awaited before every piece but the first."""
     hold: asyncio.Event | None = None
     """Awaited before the first piece."""
+    num_unread: int = 0
+    """Tokens made by then, if it is aborted while it is held."""
 
 
 class Submission(msgspec.Struct):
@@ -183,6 +185,9 @@ class FakeGeneration:
         return sum(len(turn.pieces) for turn in self._turns[: self._played])
 
     async def aclose(self) -> None:
+        """What streams have not played was not made either; a whole reply is made at once."""
+        if self._played < len(self._turns) and not self._submission.closed.is_set():
+            self._submission.origin.abandon(0)
         self._submission.closed.set()
 
 
@@ -299,6 +304,10 @@ class FakeEngine:
         self.submitted.set()
         try:
             await self._begin(script)
+        except asyncio.CancelledError:
+            origin.abandon(script.num_unread)
+            submission.closed.set()
+            raise
         except BaseException:
             submission.closed.set()
             raise

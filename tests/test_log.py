@@ -49,6 +49,7 @@ async def test_each_request_is_one_structured_line(
         "request_id": "abc",
         "method": "POST",
         "route": "/chat",
+        "key": None,
         "model": "model",
         "status": 200,
         "error": None,

@@ -11,7 +11,7 @@ from typing import Any
 from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanSend, Receive, Send
 
 from app.admission import Admission, refuse
-from app.auth import KeyRing
+from app.auth import bearer_key, require_scope
 from app.cluster.affinity import affinity_key
 from app.cluster.exchange import Headers, request_of
 from app.cluster.exposition import FrontMetrics, merged
@@ -27,6 +27,9 @@ from app.errors import (
     ServerError,
     Unauthorized,
 )
+from app.keys.caller import Caller
+from app.keys.ring import KeyRing
+from app.keys.watch import followed
 from app.record import RequestRecord
 from app.settings import Settings
 
@@ -47,8 +50,7 @@ class Front:
 
         self._settings = settings
         self._fleet = fleet
-        self._keys = KeyRing((*settings.api_keys, *settings.admin_keys))
-        self._open_to_all = not settings.api_keys
+        self._keys = KeyRing(settings)
         self._metrics = FrontMetrics()
         self._relays: set[Relay] = set()
 
@@ -71,8 +73,9 @@ class Front:
         """Watch the fleet from startup to shutdown."""
         await receive()
         watching = asyncio.create_task(self._watch())
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+        async with followed(self._keys):
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
@@ -126,7 +129,7 @@ class Front:
         headers = [each for each in scope["headers"] if each[0] != b"x-request-id"]
         headers += record.headers
         limit = self._settings.max_body_bytes
-        body = await read_body(receive, limit) if self._is_known(headers) else b""
+        body = await read_body(receive, limit) if self._knows(headers) else b""
         request = request_of(scope, headers, body)
         async with aclosing(self._fleet.ask(request, affinity_key(headers, body))) as replies:
             await self._relay(Relay(record, replies), receive)
@@ -150,14 +153,21 @@ class Front:
                 outcome = relay.record.error or "answered"
                 self._metrics.requests.labels(relay.replica, outcome).inc()
 
-    def _is_known(self, headers: Headers) -> bool:
-        scheme, _, key = dict(headers).get(b"authorization", b"").decode("latin-1").partition(" ")
-        return self._open_to_all or (scheme.lower() == "bearer" and self._keys.accepts(key.strip()))
+    def _knows(self, headers: Headers) -> bool:
+        try:
+            self._caller(headers)
+        except Unauthorized:
+            return False
+        return True
+
+    def _caller(self, headers: Headers) -> Caller:
+        """Raises Unauthorized."""
+        presented = dict(headers).get(b"authorization", b"").decode("latin-1")
+        return self._keys.caller(bearer_key(presented))
 
     async def _tell_metrics(self, scope: HTTPScope, record: RequestRecord) -> None:
-        """Ours and every replica's. Raises Unauthorized."""
-        if not self._is_known(scope["headers"]):
-            raise Unauthorized("This server needs a valid key: Authorization: Bearer <key>.")
+        """Ours and every replica's. Raises Unauthorized and Forbidden."""
+        require_scope(self._caller(scope["headers"]), "metrics", self._keys)
         self._metrics.ready.set(self._fleet.num_ready)
         self._metrics.in_flight.set(self.admission.in_flight)
         replies = await self._fleet.ask_all(request_of(scope, scope["headers"], b""))

@@ -134,6 +134,16 @@ class Sampling(msgspec.Struct, frozen=True):
     stream: bool
     constraint: Constraint | None = None
 
+    @property
+    def max_tokens(self) -> int:
+        """The most that can be generated, by all choices together."""
+        num_tokens: int = self.arguments["max_tokens"] * self.arguments.get("n", 1)
+        return num_tokens
+
+
+def forget(_: int) -> None:
+    """Nobody counts."""
+
 
 HIGH, NORMAL, LOW = -1, 0, 1
 """Priorities of requests."""
@@ -158,6 +168,9 @@ class Origin(msgspec.Struct, frozen=True):
 
     note_queued: Callable[[float], None] = unnoted
     """Told the seconds that a generation waited for its turn."""
+
+    abandon: Callable[[int], None] = forget
+    """Told how many tokens were made and not read, when a generation ends before its end."""
 
 
 ANYBODY = Origin()

@@ -43,7 +43,7 @@ from app.engine.constraints.vocabulary import make_vocabulary
 from app.engine.custom_models import register_custom_models
 from app.engine.devices import register_gpus
 from app.engine.environment import INDEX_CACHE_DIR
-from app.engine.generation import VLLMGeneration
+from app.engine.generation import UnreadTokens, VLLMGeneration
 from app.engine.layers import layers_of
 from app.engine.leash import leash_children
 from app.engine.pictures import PictureReader, reads_images
@@ -231,14 +231,16 @@ class VLLMEngine:
         origin: Origin = ANYBODY,
     ) -> "VLLMGeneration":
         """Start a request and wait for its first output; see `base.Engine`."""
-        outputs = self._running.generate(
-            engine_input(prompt),
+        llm, request_id = self._running, secrets.token_hex(8)
+        outputs = llm.generate(
+            engine_input(prompt, origin.owner),
             self._parameters(sampling, await self._constrained(sampling)),
-            secrets.token_hex(8),
+            request_id,
             lora_request=lora_request(adapter) if adapter else None,
             priority=origin.priority,
         )
-        generation = VLLMGeneration(outputs, sampling.arguments.get("n", 1))
+        unread = UnreadTokens(llm.output_processor, request_id)
+        generation = VLLMGeneration(outputs, unread, origin, sampling.arguments.get("n", 1))
         await generation.wait_for_first()
         return generation
 
@@ -356,11 +358,15 @@ def max_num_seqs(llm: AsyncLLMEngine) -> int:
     return int(config.scheduler_config.max_num_seqs) * num_ranks
 
 
-def engine_input(prompt: RenderedPrompt) -> Any:
-    """What is rendered already, so that vLLM does not render it again in a thread of its own."""
-    if prompt.pictures is None:
-        return {"type": "token", "prompt_token_ids": prompt.token_ids}
-    return {**prompt.pictures, "prompt_token_ids": prompt.token_ids}
+def engine_input(prompt: RenderedPrompt, owner: str) -> Any:
+    """What is rendered already, so that vLLM does not render it again in a thread of its own.
+
+    Prefixes are cached for each owner apart: how fast a prompt is answered must not tell what
+    somebody else has asked (GHSA-4qjh-9fv9-r85r).
+    """
+    content = prompt.pictures or {"type": "token"}
+    salt = {"cache_salt": owner} if owner else {}
+    return {**content, "prompt_token_ids": prompt.token_ids, **salt}
 
 
 def lora_request(adapter: Adapter) -> LoRARequest:

@@ -11,6 +11,7 @@ from app.routes.openai.adapters import ADAPTER_ROUTES
 from app.routes.openai.chat_completions import create_chat_completion
 from app.routes.openai.completions import create_completion
 from app.routes.openai.models import list_models, retrieve_model
+from app.routes.openai.usage import read_usage
 from app.routes.ops.health import (
     read_health,
     read_liveness,
@@ -42,6 +43,7 @@ ROUTES: list[HTTPRouteHandler | Router] = [
             detokenize,
         ],
     ),
+    Router("/v1", route_handlers=[read_usage]),
     Router(
         "/v1",
         guards=[require_loaded],

@@ -6,6 +6,7 @@ from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
+from app.auth import needs
 from app.call import json_reply
 from app.engine.base import LOW
 from app.errors import InvalidRequest
@@ -17,7 +18,7 @@ from schemas.batch import BatchReply, BatchRequest
 from schemas.messages import UserMessage
 
 
-@post("/batch", status_code=200, responses=reply_of(BatchReply))
+@post("/batch", status_code=200, responses=reply_of(BatchReply), opt=needs("batch"))
 async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> ASGIResponse:
     """Generate for every prompt; results keep their order, a stream sends each as it ends."""
     model = call.begin(data.model, data.timeout, LOW)

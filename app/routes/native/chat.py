@@ -5,6 +5,7 @@ from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.admission import require_loaded
+from app.auth import needs
 from app.call import json_reply
 from app.prompts import chat_prompt
 from app.replies.native import chat_reply, delta_frames, prompt_reply
@@ -16,7 +17,7 @@ from schemas.messages import SystemMessage, UserMessage
 DEFAULT_SYSTEM_PROMPT = SystemMessage(content="You are a helpful assistant.")
 
 
-@post("/chat", status_code=200, responses=reply_of(ChatReply))
+@post("/chat", status_code=200, responses=reply_of(ChatReply), opt=needs("chat"))
 async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGIResponse:
     """Continue a conversation."""
     model = call.begin(data.model, data.timeout)
@@ -27,7 +28,13 @@ async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGI
     return json_reply(chat_reply(await call.complete(prompt, data), call.tokens, model))
 
 
-@post("/", status_code=200, guards=[require_loaded], responses=reply_of(PromptReply))
+@post(
+    "/",
+    status_code=200,
+    guards=[require_loaded],
+    responses=reply_of(PromptReply),
+    opt=needs("chat"),
+)
 async def answer_prompt(data: JSONBody[PromptRequest], call: CallDependency) -> ASGIResponse:
     """Answer one prompt: after a default system prompt, or as the next turn of `history`."""
     call.begin(data.model, data.timeout)

@@ -4,6 +4,7 @@ from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
+from app.auth import needs
 from app.call import Call, json_reply
 from app.calling import Turns, complete_turns, rounds, verified_turns
 from app.errors import InvalidRequest
@@ -18,7 +19,7 @@ from schemas.messages import Messages, UserMessage
 from schemas.tools import FunctionDefinition
 
 
-@post("/generate", status_code=200, responses=reply_of(GenerateReply))
+@post("/generate", status_code=200, responses=reply_of(GenerateReply), opt=needs("completions"))
 async def create_generation(data: JSONBody[GenerateRequest], call: CallDependency) -> ASGIResponse:
     """Generate from a `prompt`, or the next turn of `messages`."""
     model = call.begin(data.model, data.timeout)
@@ -39,7 +40,9 @@ def messages_of(data: GenerateRequest) -> Messages:
     return data.messages or [UserMessage(content=data.prompt or "")]
 
 
-@post("/generate_with_function", status_code=200, responses=reply_of(FunctionReply))
+@post(
+    "/generate_with_function", status_code=200, responses=reply_of(FunctionReply), opt=needs("chat")
+)
 async def create_function_call(
     data: JSONBody[FunctionRequest], call: CallDependency
 ) -> ASGIResponse:

@@ -7,7 +7,7 @@ from litestar.params import FromPath, JSONBody
 from app.adapters.loaded import Served
 from app.adapters.registry import AdapterRegistry
 from app.adapters.source import HUB_ID, Source, check_hub_id
-from app.auth import require_admin
+from app.auth import needs
 from app.errors import AdapterNotFound, InvalidRequest
 from schemas.adapters import (
     AdapterCard,
@@ -113,7 +113,7 @@ def loaded_card(served: Served, parent: str, error: str | None) -> AdapterCard:
 
 ADAPTER_ROUTES = Router(
     "/",
-    guards=[require_admin],
+    opt=needs("adapters"),
     route_handlers=[
         list_adapters,
         retrieve_adapter,

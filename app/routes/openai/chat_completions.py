@@ -7,6 +7,7 @@ from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
+from app.auth import needs
 from app.call import Call, json_reply
 from app.calling import Turns, begin_turns, complete_turns, rounds, verified_turns
 from app.engine.base import Output, RenderedPrompt
@@ -34,7 +35,7 @@ from schemas.tools import FunctionTool
 REASONING_EFFORT = "reasoning_effort"
 
 
-@post("/chat/completions", status_code=200, responses=reply_of(ChatCompletion))
+@post("/chat/completions", status_code=200, responses=reply_of(ChatCompletion), opt=needs("chat"))
 async def create_chat_completion(
     data: JSONBody[ChatCompletionRequest], call: CallDependency
 ) -> ASGIResponse:

@@ -6,6 +6,7 @@ from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
+from app.auth import needs
 from app.call import Call, json_reply
 from app.errors import InvalidRequest
 from app.prompts import Prompt, text_prompt, token_prompt
@@ -18,7 +19,7 @@ from app.tools.structured import format_of
 from schemas.completions import Completion, CompletionRequest
 
 
-@post("/completions", status_code=200, responses=reply_of(Completion))
+@post("/completions", status_code=200, responses=reply_of(Completion), opt=needs("completions"))
 async def create_completion(
     data: JSONBody[CompletionRequest], call: CallDependency
 ) -> ASGIResponse:

@@ -10,10 +10,12 @@ from schemas.models import Model, ModelList
 @get("/models")
 async def list_models(call: CallDependency) -> ModelList:
     """Everything that `model` can name: the base model and its adapters."""
-    return ModelList(data=call.models.cards(call.engine.limits.max_model_len))
+    max_model_len, allows = call.engine.limits.max_model_len, call.caller.grant.allows
+    return ModelList(data=call.models.cards(max_model_len, allows))
 
 
 @get("/models/{model:path}")
 async def retrieve_model(model: FromPath[str], call: CallDependency) -> Model:
     """One of them; Hugging Face ids have a slash."""
-    return call.models.card(model.removeprefix("/"), call.engine.limits.max_model_len)
+    max_model_len, allows = call.engine.limits.max_model_len, call.caller.grant.allows
+    return call.models.card(model.removeprefix("/"), max_model_len, allows)

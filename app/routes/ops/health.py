@@ -7,7 +7,7 @@ from litestar import HttpMethod, MediaType, Request, Response, get, route
 from litestar.datastructures import State
 
 from app import __version__
-from app.auth import OPEN
+from app.auth import OPEN, needs
 from app.engine.base import Status
 from schemas.models import Health, Version
 
@@ -47,7 +47,7 @@ def health_status(
     return "healthy" if status == "ready" else status
 
 
-@get("/metrics", media_type=MediaType.TEXT)
+@get("/metrics", media_type=MediaType.TEXT, opt=needs("metrics"))
 async def read_metrics(request: Request[None, None, State]) -> Response[bytes]:
     """Prometheus' text format: HTTP, process, device and vLLM's own metrics."""
     metrics = request.app.state.metrics

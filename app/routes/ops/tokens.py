@@ -5,6 +5,7 @@ from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 from msgspec import UNSET, UnsetType
 
+from app.auth import needs
 from app.call import Call, json_reply
 from app.errors import InvalidRequest
 from app.prompts import chat_prompt, run_sized, text_prompt
@@ -12,7 +13,7 @@ from app.routes.parameters import CallDependency, reply_of
 from schemas.tokens import DetokenizeReply, DetokenizeRequest, TokenizeReply, TokenizeRequest
 
 
-@post("/tokenize", status_code=200, responses=reply_of(TokenizeReply))
+@post("/tokenize", status_code=200, responses=reply_of(TokenizeReply), opt=needs("tokens"))
 async def tokenize(data: JSONBody[TokenizeRequest], call: CallDependency) -> ASGIResponse:
     """Token ids of a text, or of a conversation as the model would read it."""
     call.choose_model(data.model)
@@ -39,7 +40,7 @@ async def tokens_of(data: TokenizeRequest, call: Call) -> list[int]:
     return (await call.rendered(prompt)).token_ids
 
 
-@post("/detokenize", status_code=200, responses=reply_of(DetokenizeReply))
+@post("/detokenize", status_code=200, responses=reply_of(DetokenizeReply), opt=needs("tokens"))
 async def detokenize(data: JSONBody[DetokenizeRequest], call: CallDependency) -> ASGIResponse:
     """The text of token ids."""
     call.choose_model(data.model)

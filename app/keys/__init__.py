@@ -1,0 +1,1 @@
+"""Keys with an identity: who calls, what the key allows, and how much of that is left."""
