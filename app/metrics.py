@@ -13,6 +13,9 @@ from app.record import RequestRecord
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 PRIORITIES = ("high", "normal", "low")
+MAX_ALIASES = 256
+"""Of keys, as labels; every series stays until the end."""
+
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -50,6 +53,41 @@ class QueueMetrics:
             ("reason",),
             registry=registry,
         )
+
+
+class KeyMetrics:
+    """What the holders of keys use; those beyond MAX_ALIASES are counted together."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._aliases: set[str] = set()
+        self._requests = Counter(
+            "slipstream_key_requests",
+            "HTTP requests by key and outcome; 429 is one of its limits.",
+            ("key", "status"),
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "slipstream_key_tokens",
+            "Tokens by key and kind; those of the cache are prompt tokens too.",
+            ("key", "kind"),
+            registry=registry,
+        )
+
+    def observe(self, record: RequestRecord) -> None:
+        """Count one finished request, if it came with a key."""
+        if not record.owner:
+            return
+        alias = self._label(record.owner)
+        self._requests.labels(alias, str(record.status)).inc()
+        if (tokens := record.tokens) is not None:
+            self._tokens.labels(alias, "prompt").inc(tokens.used_prompt)
+            self._tokens.labels(alias, "cached").inc(tokens.cached)
+            self._tokens.labels(alias, "completion").inc(tokens.completion)
+
+    def _label(self, alias: str) -> str:
+        if len(self._aliases) < MAX_ALIASES:
+            self._aliases.add(alias)
+        return alias if alias in self._aliases else "other"
 
 
 class Metrics:
@@ -102,6 +140,7 @@ class Metrics:
         )
 
         self.queue = QueueMetrics(registry)
+        self.keys = KeyMetrics(registry)
 
     def observe_request(self, record: RequestRecord, route: str) -> None:
         """Count one finished request."""
@@ -110,6 +149,7 @@ class Metrics:
         self.duration.labels(route).observe(record.elapsed_seconds)
         if record.first_token_seconds is not None:
             self.first_token.labels(route).observe(record.first_token_seconds)
+        self.keys.observe(record)
 
     def render(self) -> bytes:
         """Prometheus' text format: ours, then the process' and vLLM's from the global registry."""
