@@ -29,6 +29,9 @@ from app.metrics import Metrics
 from app.models import ServedModels
 from app.prompts import Renderer
 from app.queueing.queue import FairQueue
+from app.reuse.assembly import answers, with_reuse
+from app.reuse.idempotency import replay
+from app.reuse.stores import Stores
 from app.routes import ROUTES
 from app.settings import Settings
 from app.tools.registry import load_registry
@@ -55,12 +58,13 @@ class Application(AdmissionMiddleware):
 def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = None) -> Application:
     """Assemble routes, guards, error handlers and the engine's life.
 
-    `metrics`: those that the engine writes too. Raises ConfigurationError if the module of tools
-    or the key file cannot be used.
+    `metrics`: those that the engine writes too. Raises ConfigurationError if the module of tools,
+    the key file or the place of kept replies cannot be used.
     """
     images = ImageLoader(settings)
     metrics = metrics or Metrics()
     queue = FairQueue(engine, settings, metrics)
+    stores = Stores(settings, metrics)
     state = State(
         {
             "settings": settings,
@@ -68,7 +72,9 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
             "renderer": Renderer(engine, images),
             "engine": engine,
             "queue": queue,
-            "submitter": queue,
+            "submitter": with_reuse(queue, settings, stores, metrics),
+            "stores": stores,
+            "answers": answers(settings, stores),
             "models": ServedModels(settings, engine, AdapterRegistry(settings, engine)),
             "key_ring": KeyRing(settings),
             "ledger": Ledger(settings),
@@ -84,6 +90,7 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
         request_class=JSONRequest,
         dependencies={"call": Provide(provide_call)},
         guards=[require_key, require_share],
+        before_request=replay,
         lifespan=[bookkeeping, engine_life],
         exception_handlers={Exception: reply_to_error},
         openapi_config=api_document(),
@@ -113,6 +120,7 @@ async def engine_life(app: Litestar) -> AsyncIterator[None]:
         await asyncio.wait([loading])
         await models.close()
         await app.state.images.close()
+        await app.state.stores.close()
 
 
 async def load(models: ServedModels, engine: Engine) -> None:

@@ -29,6 +29,7 @@ from app.models import ServedModels
 from app.prompts import Prompt, Renderer, run_sized
 from app.record import RequestRecord
 from app.replies.usage import TokenCount
+from app.reuse.terms import terms_of
 from app.sampling import sampling_for
 from app.settings import Settings
 from app.tools.attempts import Task
@@ -63,6 +64,7 @@ class Call:
         self.renderer: Renderer = request.app.state.renderer
         self.record: RequestRecord = request.scope["record"]  # type: ignore[typeddict-item]
         self.tokens = self.record.tokens = TokenCount(0)
+        self.reuse = self.record.reuse = terms_of(request.headers.get("cache-control", ""))
         self.adapter: Adapter | None = None
         self.origin = ANYBODY
 
@@ -92,6 +94,7 @@ class Call:
             deadline=record.deadline,
             note_queued=record.note_queued,
             abandon=self.tokens.abandon,
+            reuse=self.reuse,
         )
         return self.choose_model(model)
 

@@ -9,6 +9,7 @@
             ModelNotFound       404
             AdapterNotFound     404
             AdapterConflict     409
+            IdempotencyConflict 409
             UnsupportedMedia    415
             AdapterUnusable     422
             MalformedHTTP       400, before there is a request
@@ -132,6 +133,13 @@ class AdapterConflict(RequestError):
 
     status = 409
     code = "adapter_conflict"
+
+
+class IdempotencyConflict(RequestError):
+    """The Idempotency-Key belongs to another request."""
+
+    status = 409
+    code = "idempotency_conflict"
 
 
 class AdapterUnusable(RequestError):

@@ -135,6 +135,24 @@ class Metrics:
             "Time since the engine's last sign of life; 0 while there is none to wait for.",
             registry=registry,
         )
+        self.reply_sources = Counter(
+            "slipstream_repeatable_generations",
+            "Greedy and seeded generations: computed or a miss, shared while under way, or a hit.",
+            ("source",),
+            registry=registry,
+        )
+        self.replayed_answers = Counter(
+            "slipstream_replayed_answers", "Answers to a known Idempotency-Key.", registry=registry
+        )
+        self.store_bytes = Gauge(
+            "slipstream_store_bytes", "Memory of replies kept here.", ("store",), registry=registry
+        )
+        self.store_errors = Counter(
+            "slipstream_store_errors",
+            "Failures of Redis by operation, and what was found there and is not ours.",
+            ("operation",),
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "slipstream_http_requests_in_flight", "Requests being worked on.", registry=registry
         )

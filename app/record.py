@@ -10,6 +10,7 @@ from litestar.types import HTTPScope, Message, Send
 
 from app.keys.caller import NOBODY
 from app.replies.usage import TokenCount
+from app.reuse.terms import Reuse
 
 CLIENT_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -43,6 +44,7 @@ class RequestRecord:
         "path",
         "queued_seconds",
         "reserved_tokens",
+        "reuse",
         "send",
         "started",
         "status",
@@ -68,6 +70,7 @@ class RequestRecord:
         """On the clock of `time.monotonic`; then the client wants no reply any more."""
 
         self.error: str | None = None
+        self.reuse: Reuse | None = None
         self.held = ExitStack()
         """What the request keeps from being taken away until it has ended."""
 
@@ -87,7 +90,10 @@ class RequestRecord:
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What every reply carries."""
-        return [(b"x-request-id", self.id.encode("latin-1")), *self.caller.headers]
+        headers = [(b"x-request-id", self.id.encode("latin-1")), *self.caller.headers]
+        if self.reuse is not None and (source := self.reuse.source) is not None:
+            headers.append((b"x-cache", source.encode()))
+        return headers
 
     async def send_noted(self, message: Message) -> None:
         """The `send` of plain replies: notes the status and adds our headers."""

@@ -158,6 +158,40 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "atomic"
     usage_stats: Annotated[bool, knob("Let vLLM send usage statistics to its makers.")] = False
 
+    single_flight: Annotated[
+        bool, knob("Compute greedy and seeded requests that are the same at the same time once.")
+    ] = True
+    reply_cache: Annotated[
+        str,
+        knob("Keep replies to such requests: 'memory', or a redis:// or valkey:// URL. Empty: no."),
+    ] = ""
+    reply_cache_seconds: Annotated[int, knob("How long a reply is kept.", ge=1, le=2**31 - 1)] = (
+        3600
+    )
+    reply_cache_mib: Annotated[
+        int, knob("Memory for kept replies, in MiB; a Redis bounds its own.", ge=1, le=2**20)
+    ] = 256
+    reply_cache_entry_kib: Annotated[
+        int, knob("Largest reply that is kept, in KiB.", ge=1, le=2**20)
+    ] = 1024
+    idempotency_seconds: Annotated[
+        int,
+        knob(
+            "How long the answer to an Idempotency-Key is kept, in the Redis of `reply_cache` or "
+            "in memory. 0: such keys mean nothing.",
+            ge=0,
+            le=2**31 - 1,
+        ),
+    ] = 86400
+    idempotency_mib: Annotated[
+        int, knob("Memory for such answers, in MiB; a Redis bounds its own.", ge=1, le=2**20)
+    ] = 64
+    idempotency_entry_kib: Annotated[
+        int, knob("Largest such answer that is kept, in KiB.", ge=1, le=2**20)
+    ] = 1024
+    store_seconds: Annotated[
+        float, knob("Longest time that Redis may take; then it is done without.", gt=0, le=60)
+    ] = 0.25
     max_in_flight: Annotated[
         int, knob("HTTP requests worked on at once; more are answered 503.", ge=1, le=2**20)
     ] = 1024

@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 import msgspec
 from PIL.Image import Image
 
+from app.reuse.terms import Reuse
+
 Status = Literal["loading", "ready", "stalled", "restarting", "failed"]
 """`stalled` has long given no sign of life, and may yet; `restarting` is one that comes back: both
 take requests, which wait. `failed` does not come back."""
@@ -37,6 +39,9 @@ class RenderedPrompt(msgspec.Struct, frozen=True):
 
     pictures: Any = None
     """What the engine made of pictures; only it reads this."""
+
+    picture_hashes: tuple[str, ...] = ()
+    """Of the pictures' content, in order: with the same token ids and hashes it is the same."""
 
     def followed_by(self, token_ids: Sequence[int]) -> "RenderedPrompt":
         """The same with more behind it."""
@@ -171,6 +176,9 @@ class Origin(msgspec.Struct, frozen=True):
 
     abandon: Callable[[int], None] = forget
     """Told how many tokens were made and not read, when a generation ends before its end."""
+
+    reuse: Reuse = msgspec.field(default_factory=Reuse)
+    """On what terms it may be another one's, or be for others too."""
 
 
 ANYBODY = Origin()

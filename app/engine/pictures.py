@@ -87,7 +87,10 @@ class PictureReader:
                 code="invalid_image",
             ) from error
         return msgspec.structs.replace(
-            prompt, token_ids=list(made["prompt_token_ids"]), pictures=made
+            prompt,
+            token_ids=list(made["prompt_token_ids"]),
+            pictures=made,
+            picture_hashes=tuple(made["mm_hashes"][MODALITY]),
         )
 
 

@@ -1,0 +1,1 @@
+"""Replies that need not be computed twice: shared in flight, kept, or replayed."""

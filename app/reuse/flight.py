@@ -1,0 +1,181 @@
+"""One generation that several requests read, each at its own pace."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from app.engine.base import Generation, Output
+from app.reuse.outputs import merged
+
+OUTPUTS_MERGED = 64
+"""So many outputs of a stream that one request reads become one: they are kept for whoever joins,
+and as the engine's objects they take some 30 times the memory."""
+
+
+class Lost(Exception):
+    """The one request that pulled the generation was cancelled meanwhile, and it with it."""
+
+
+class Flight:
+    """A generation that runs as long as a request wants it, and its outputs so far.
+
+    Its only reader pulls the outputs itself, at the cost of a reference each. As soon as there are
+    several, a task pulls them: none waits for another, and none takes it away from the others.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Awaitable[Generation]],
+        complete: Callable[["Flight"], None],
+        close: Callable[["Flight"], None],
+    ) -> None:
+        """`complete` is called when all outputs are there, `close` when the last reader leaves."""
+        self.outputs: list[Output] = []
+        self.generation: Generation | None = None
+        self.num_readers = 0
+        self._num_merged = 0
+        self._complete = complete
+        self._close = close
+        self._is_over = False
+        self._failure: BaseException | None = None
+        self._news: asyncio.Event | None = None
+        self._is_pulled_alone = False
+        self._beginning = asyncio.create_task(self._begin(begin))
+        self._pump: asyncio.Task[None] | None = None
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it is of no use to a new reader."""
+        return self._failure is not None
+
+    async def _begin(self, begin: Callable[[], Awaitable[Generation]]) -> None:
+        try:
+            self.generation = await begin()
+            self._take(await anext(self.generation))
+        except BaseException as error:
+            self._failure = error
+            raise
+
+    async def join(self) -> "FlightReader":
+        """Read it from its beginning, once there is one. Raises Lost, and what ended it before.
+
+        A reader that is alone with it right now may still take it away, so that is waited for.
+        """
+        self.num_readers += 1
+        try:
+            await asyncio.shield(self._beginning)
+            while self._is_pulled_alone:
+                await self._wait()
+            if isinstance(self._failure, asyncio.CancelledError):
+                raise Lost
+        except BaseException:
+            await self.leave()
+            raise
+        return FlightReader(self)
+
+    async def leave(self) -> None:
+        """One reader less; with the last one the generation is aborted."""
+        self.num_readers -= 1
+        if self.num_readers:
+            return
+        self._close(self)
+        tasks = [task for task in (self._beginning, self._pump) if task is not None]
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            if self.generation is not None:
+                await self.generation.aclose()
+
+    async def more(self) -> None:
+        """Wait for another output. Raises StopAsyncIteration behind the last, and failures."""
+        if self._is_over:
+            raise StopAsyncIteration
+        if self._failure is not None:
+            raise self._failure
+        if self._pump is None and self.num_readers == 1:
+            await self._pull_alone()
+        else:
+            self._pump = self._pump or asyncio.create_task(self._pull_all())
+            await self._wait()
+
+    def merge_read(self, position: int) -> int:
+        """Make one of the outputs that the only reader has read; returns where it is then."""
+        if self.num_readers > 1:
+            return position
+        read = slice(self._num_merged, position)
+        self.outputs[read] = [merged(self.outputs[read])]
+        self._num_merged += 1
+        return self._num_merged
+
+    def is_worth_merging(self, position: int) -> bool:
+        return position - self._num_merged >= OUTPUTS_MERGED
+
+    async def _pull_alone(self) -> None:
+        self._is_pulled_alone = True
+        try:
+            await self._pull()
+        finally:
+            self._is_pulled_alone = False
+            self._tell()
+
+    async def _pull_all(self) -> None:
+        while not self._is_over:
+            await self._pull()
+            self._tell()
+
+    async def _pull(self) -> None:
+        assert self.generation is not None
+        try:
+            self._take(await anext(self.generation))
+        except StopAsyncIteration:
+            self._is_over = True
+        except BaseException as error:
+            self._failure = error
+            self._tell()
+            raise
+
+    def _take(self, output: Output) -> None:
+        self.outputs.append(output)
+        if output.finished:
+            self._is_over = True
+            self._complete(self)
+
+    async def _wait(self) -> None:
+        self._news = self._news or asyncio.Event()
+        await self._news.wait()
+
+    def _tell(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+
+class FlightReader:
+    """One request's `base.Generation` of a flight."""
+
+    __slots__ = ("_flight", "_position")
+
+    def __init__(self, flight: Flight) -> None:
+        self._flight: Flight | None = flight
+        self._position = 0
+
+    def __aiter__(self) -> "FlightReader":
+        return self
+
+    async def __anext__(self) -> Output:
+        flight = self._flight
+        if flight is None:
+            raise StopAsyncIteration
+        while self._position == len(flight.outputs):
+            await flight.more()
+        output = flight.outputs[self._position]
+        self._position += 1
+        if flight.is_worth_merging(self._position):
+            self._position = flight.merge_read(self._position)
+        return output
+
+    async def aclose(self) -> None:
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            await flight.leave()
