@@ -277,7 +277,10 @@ class FakeEngine:
             for each in prompt.token_ids
             for token_id in [each] * (1 if each else self.tokens_per_image)
         ]
-        return msgspec.structs.replace(prompt, token_ids=token_ids, pictures=list(images))
+        hashes = tuple(f"{each.size} {each.tobytes().hex()}" for each in images)
+        return msgspec.structs.replace(
+            prompt, token_ids=token_ids, pictures=list(images), picture_hashes=hashes
+        )
 
     async def submit(
         self,

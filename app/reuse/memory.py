@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
@@ -15,7 +16,7 @@ ENTRY_BYTES = 512
 class Entry(msgspec.Struct, frozen=True):
     value: bytes
     end: float
-    """On the clock of `time.monotonic`; infinite for one that stays."""
+    """On the store's clock; infinite for one that stays."""
 
 
 class MemoryStore(Store):
@@ -24,10 +25,11 @@ class MemoryStore(Store):
     Never waits, and so needs no lock.
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_clock", "_entries")
 
-    def __init__(self, max_bytes: int) -> None:
-        self._entries: TLRUCache[str, Entry] = TLRUCache(max_bytes, end_of, time.monotonic, size_of)
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._entries: TLRUCache[str, Entry] = TLRUCache(max_bytes, end_of, clock, size_of)
 
     @property
     def num_bytes(self) -> int:
@@ -40,7 +42,7 @@ class MemoryStore(Store):
     ) -> None:
         """Keep a value, if it is not larger than the store."""
         data = value.encode() if isinstance(value, str) else value
-        entry = Entry(data, end_in(expires_in))
+        entry = Entry(data, self._end_in(expires_in))
         if size_of(entry) <= self._entries.maxsize:
             self._entries[key] = entry
 
@@ -49,7 +51,7 @@ class MemoryStore(Store):
         if entry is None:
             return None
         if renew_for is not None and entry.end != math.inf:
-            self._entries[key] = Entry(entry.value, end_in(renew_for))
+            self._entries[key] = Entry(entry.value, self._end_in(renew_for))
         return entry.value
 
     async def delete(self, key: str) -> None:
@@ -66,7 +68,13 @@ class MemoryStore(Store):
         entry = self._entries.get(key)
         if entry is None:
             return None
-        return -1 if entry.end == math.inf else int(entry.end - time.monotonic())
+        return -1 if entry.end == math.inf else int(entry.end - self._clock())
+
+    def _end_in(self, expires_in: int | timedelta | None) -> float:
+        if expires_in is None:
+            return math.inf
+        seconds = expires_in.total_seconds() if isinstance(expires_in, timedelta) else expires_in
+        return self._clock() + seconds
 
 
 def size_of(entry: Entry) -> int:
@@ -75,10 +83,3 @@ def size_of(entry: Entry) -> int:
 
 def end_of(_key: str, entry: Entry, _now: float) -> float:
     return entry.end
-
-
-def end_in(expires_in: int | timedelta | None) -> float:
-    if expires_in is None:
-        return math.inf
-    seconds = expires_in.total_seconds() if isinstance(expires_in, timedelta) else expires_in
-    return time.monotonic() + seconds

@@ -47,10 +47,13 @@ class Stores:
         self._metrics.store_bytes.labels(name).set_function(lambda: store.num_bytes)
         return store
 
-    async def close(self) -> None:
-        """What was to be kept, is; then the connections are closed."""
+    async def settle(self) -> None:
+        """Wait until what is on its way is kept, or is not."""
         for store in self._opened:
             await store.settle()
+
+    async def close(self) -> None:
+        await self.settle()
         if self._client is not None:
             await self._client.aclose(close_connection_pool=True)
 
