@@ -24,24 +24,61 @@ MOST_WRITES = 64
 """Values on their way that nobody waits for; with more, the store is too slow for them."""
 
 
-class GuardedStore:
-    """Asks a store within a time limit; a failure is counted, logged once, and is as no value."""
+class Circuit:
+    """The way to a server: closed for a while by what fails on it, which is counted and logged."""
 
-    def __init__(self, store: Store, limit_seconds: float, metrics: Metrics) -> None:
-        self._store = store
+    def __init__(self, limit_seconds: float, metrics: Metrics) -> None:
+        self.metrics = metrics
         self._limit = limit_seconds
-        self._metrics = metrics
         self._rests_until: dict[Operation, float] = {}
+
+    @asynccontextmanager
+    async def guarded(self, operation: Operation) -> AsyncIterator[bool]:
+        """Whether to ask at all; what fails in the block ends it, and is not raised."""
+        if self._is_resting(operation):
+            yield False
+            return
+        try:
+            async with asyncio.timeout(self._limit):
+                yield True
+        except (OSError, RedisError) as error:
+            self._rest(operation, error)
+        else:
+            self._resume(operation)
+
+    def _is_resting(self, operation: Operation) -> bool:
+        """A full server still answers; one that does not answer is not to be filled."""
+        until = max(self._rests_until.get(each, 0.0) for each in ("get", operation))
+        return time.monotonic() < until
+
+    def _rest(self, operation: Operation, error: Exception) -> None:
+        self.metrics.store_errors.labels(operation).inc()
+        if operation not in self._rests_until:
+            reason = str(error) or f"no answer within {self._limit} s"
+            logger.warning("the store's %s fails (%s); doing without it", operation, reason[:200])
+        self._rests_until[operation] = time.monotonic() + REST_SECONDS
+
+    def _resume(self, operation: Operation) -> None:
+        if self._rests_until.pop(operation, None) is not None:
+            logger.warning("the store's %s works again", operation)
+
+
+class GuardedStore:
+    """Values under keys, as long as the way to the store is open; else there are none."""
+
+    def __init__(self, store: Store, circuit: Circuit) -> None:
+        self._store = store
+        self._circuit = circuit
         self._writes: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> bytes | None:
         """The value; None for none, and where it cannot be had."""
-        async with self._guarded("get") as may_ask:
+        async with self._circuit.guarded("get") as may_ask:
             return await self._store.get(key) if may_ask else None
         return None
 
     async def set(self, key: str, value: bytes, seconds: int) -> None:
-        async with self._guarded("set") as may_ask:
+        async with self._circuit.guarded("set") as may_ask:
             if may_ask:
                 await self._store.set(key, value, seconds)
 
@@ -58,30 +95,4 @@ class GuardedStore:
 
     def note_garbage(self) -> None:
         """What was found is nothing that was kept by us."""
-        self._metrics.store_errors.labels("garbage").inc()
-
-    @asynccontextmanager
-    async def _guarded(self, operation: Operation) -> AsyncIterator[bool]:
-        """Whether to ask at all; what fails in the block ends it, and is not raised."""
-        until = self._rests_until.get(operation)
-        if until is not None and time.monotonic() < until:
-            yield False
-            return
-        try:
-            async with asyncio.timeout(self._limit):
-                yield True
-        except (OSError, RedisError) as error:
-            self._rest(operation, error)
-        else:
-            self._resume(operation)
-
-    def _rest(self, operation: Operation, error: Exception) -> None:
-        self._metrics.store_errors.labels(operation).inc()
-        if operation not in self._rests_until:
-            reason = str(error) or f"no answer within {self._limit} s"
-            logger.warning("the store's %s fails (%s); doing without it", operation, reason[:200])
-        self._rests_until[operation] = time.monotonic() + REST_SECONDS
-
-    def _resume(self, operation: Operation) -> None:
-        if self._rests_until.pop(operation, None) is not None:
-            logger.warning("the store's %s works again", operation)
+        self._circuit.metrics.store_errors.labels("garbage").inc()

@@ -8,7 +8,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 from app.configuration import ConfigurationError
 from app.metrics import Metrics
-from app.reuse.guard import GuardedStore
+from app.reuse.guard import Circuit, GuardedStore
 from app.reuse.memory import MemoryStore
 from app.settings import Settings
 
@@ -30,13 +30,12 @@ class Stores:
                 "redis://localhost:6379/0."
             )
         self._client = open_client(where) if "://" in where else None
-        self._limit_seconds = settings.store_seconds
-        self._metrics = metrics
+        self._circuit = Circuit(settings.store_seconds, metrics)
         self._opened: list[GuardedStore] = []
 
     def open(self, name: str, mib: int) -> GuardedStore:
         """The place of this name; a server bounds its memory itself."""
-        store = GuardedStore(self._store(name, mib), self._limit_seconds, self._metrics)
+        store = GuardedStore(self._store(name, mib), self._circuit)
         self._opened.append(store)
         return store
 
@@ -44,7 +43,7 @@ class Stores:
         if self._client is not None:
             return RedisStore(self._client, namespace=f"slipstream:{name}")
         store = MemoryStore(mib * 2**20)
-        self._metrics.store_bytes.labels(name).set_function(lambda: store.num_bytes)
+        self._circuit.metrics.store_bytes.labels(name).set_function(lambda: store.num_bytes)
         return store
 
     async def settle(self) -> None:
