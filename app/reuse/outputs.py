@@ -156,6 +156,11 @@ class PlayedGeneration:
         pieces = [each for each in turn if each is not None]
         return MergedOutput(pieces, None, self._num_cached_tokens, self._next is None)
 
+    @property
+    def num_tokens(self) -> int | None:
+        """No engine generated any."""
+        return None
+
     async def aclose(self) -> None:
         self._next = None
 
