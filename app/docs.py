@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from litestar.response import File
 
 from app import __version__
+from app.openapi import DocumentConfig
 
 FOLDER = Path(swagger_ui.__file__).parent / "static"
 SCRIPT, STYLE, PRESET = ASSETS = (
@@ -29,7 +30,7 @@ def api_document() -> OpenAPIConfig:
         path="/",
         favicon="<link rel='icon' href='data:,'>",
     )
-    return OpenAPIConfig(
+    return DocumentConfig(
         title="Slipstream",
         version=__version__,
         path="/docs",

@@ -39,7 +39,13 @@ class FunctionReference(RequestStruct, kw_only=True):
 
 
 class NamedTool(RequestStruct, tag_field="type", tag="function", kw_only=True):
-    """The one tool that must be called, or one of those that may."""
+    """The one tool that must be called."""
+
+    function: FunctionReference
+
+
+class AllowedTool(RequestStruct, tag_field="type", tag="function", kw_only=True):
+    """One of the tools that may be called."""
 
     function: FunctionReference
 
@@ -48,7 +54,7 @@ class AllowedTools(RequestStruct, kw_only=True):
     """A part of the offered tools, and whether one of them must be called."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedTool], Meta(min_length=1, max_length=MAX_TOOLS)]
+    tools: Annotated[list[AllowedTool], Meta(min_length=1, max_length=MAX_TOOLS)]
 
 
 class AllowedToolsChoice(RequestStruct, tag_field="type", tag="allowed_tools", kw_only=True):

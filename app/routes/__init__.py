@@ -19,10 +19,12 @@ from app.routes.ops.health import (
     read_readiness,
     read_version,
 )
+from app.routes.ops.methods import methods_of
 from app.routes.ops.tokens import detokenize, tokenize
 from app.routes.ops.welcome import read_model_details, welcome
 
 ROUTES: list[HTTPRouteHandler | Router] = [
+    methods_of("/"),
     welcome,
     answer_prompt,
     read_health,

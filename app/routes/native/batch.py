@@ -12,13 +12,18 @@ from app.engine.base import LOW
 from app.errors import InvalidRequest
 from app.prompts import Prompt, chat_prompt
 from app.replies.native import batch_frames, batch_reply
-from app.routes.parameters import CallDependency, reply_of
+from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of
 from app.sse import EventStream
 from schemas.batch import BatchReply, BatchRequest
 from schemas.messages import UserMessage
 
 
-@post("/batch", status_code=200, responses=reply_of(BatchReply), opt=needs("batch"))
+@post(
+    "/batch",
+    status_code=200,
+    responses=reply_of(BatchReply) | NATIVE_GENERATING,
+    opt=needs("batch"),
+)
 async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> ASGIResponse:
     """Generate for every prompt; results keep their order, a stream sends each as it ends."""
     model = call.begin(data.model, data.timeout, LOW)

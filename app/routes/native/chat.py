@@ -9,7 +9,7 @@ from app.auth import needs
 from app.call import json_reply
 from app.prompts import chat_prompt
 from app.replies.native import chat_reply, delta_frames, prompt_reply
-from app.routes.parameters import CallDependency, reply_of
+from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of
 from app.sse import EventStream
 from schemas.chat import ChatReply, ChatRequest, PromptReply, PromptRequest
 from schemas.messages import SystemMessage, UserMessage
@@ -17,7 +17,9 @@ from schemas.messages import SystemMessage, UserMessage
 DEFAULT_SYSTEM_PROMPT = SystemMessage(content="You are a helpful assistant.")
 
 
-@post("/chat", status_code=200, responses=reply_of(ChatReply), opt=needs("chat"))
+@post(
+    "/chat", status_code=200, responses=reply_of(ChatReply) | NATIVE_GENERATING, opt=needs("chat")
+)
 async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGIResponse:
     """Continue a conversation."""
     model = call.begin(data.model, data.timeout)
@@ -32,7 +34,7 @@ async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGI
     "/",
     status_code=200,
     guards=[require_loaded],
-    responses=reply_of(PromptReply),
+    responses=reply_of(PromptReply) | NATIVE_GENERATING,
     opt=needs("chat"),
 )
 async def answer_prompt(data: JSONBody[PromptRequest], call: CallDependency) -> ASGIResponse:

@@ -11,15 +11,26 @@ from app.errors import InvalidRequest
 from app.prompts import chat_prompt
 from app.replies.native import assistant_reply, delta_frames, generate_reply
 from app.replies.turns import function_reply
-from app.routes.parameters import CallDependency, reply_of, schema_headers
+from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of, schema_headers
 from app.sse import EventStream
 from app.tools.offer import make_offer
-from schemas.generate import FunctionReply, FunctionRequest, GenerateReply, GenerateRequest
+from schemas.generate import (
+    AssistantReply,
+    FunctionReply,
+    FunctionRequest,
+    GenerateReply,
+    GenerateRequest,
+)
 from schemas.messages import Messages, UserMessage
 from schemas.tools import FunctionDefinition
 
 
-@post("/generate", status_code=200, responses=reply_of(GenerateReply), opt=needs("completions"))
+@post(
+    "/generate",
+    status_code=200,
+    responses=reply_of(GenerateReply | AssistantReply) | NATIVE_GENERATING,
+    opt=needs("completions"),
+)
 async def create_generation(data: JSONBody[GenerateRequest], call: CallDependency) -> ASGIResponse:
     """Generate from a `prompt`, or the next turn of `messages`."""
     model = call.begin(data.model, data.timeout)
@@ -41,7 +52,10 @@ def messages_of(data: GenerateRequest) -> Messages:
 
 
 @post(
-    "/generate_with_function", status_code=200, responses=reply_of(FunctionReply), opt=needs("chat")
+    "/generate_with_function",
+    status_code=200,
+    responses=reply_of(FunctionReply) | NATIVE_GENERATING,
+    opt=needs("chat"),
 )
 async def create_function_call(
     data: JSONBody[FunctionRequest], call: CallDependency

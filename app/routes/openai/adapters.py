@@ -9,6 +9,8 @@ from app.adapters.registry import AdapterRegistry
 from app.adapters.source import HUB_ID, Source, check_hub_id
 from app.auth import needs
 from app.errors import AdapterNotFound, InvalidRequest
+from app.routes.ops.methods import methods_of
+from app.routes.parameters import OPENAI_READING, SENDING, openai_errors
 from schemas.adapters import (
     AdapterCard,
     AdapterDeleted,
@@ -19,8 +21,11 @@ from schemas.adapters import (
     UnloadLoRARequest,
 )
 
+LOADING = openai_errors(*SENDING, 404, 409, 422)
+READING_ONE = OPENAI_READING | openai_errors(404)
 
-@get("/adapters")
+
+@get("/adapters", responses=OPENAI_READING)
 async def list_adapters(state: State) -> AdapterList:
     """Every adapter, with those that should be served and could not be loaded."""
     adapters: AdapterRegistry = state.models.adapters
@@ -28,27 +33,27 @@ async def list_adapters(state: State) -> AdapterList:
     return AdapterList(data=[card(name, state) for name in names])
 
 
-@get("/adapters/{name:str}")
+@get("/adapters/{name:str}", responses=READING_ONE)
 async def retrieve_adapter(name: FromPath[str], state: State) -> AdapterCard:
     """One of them."""
     return card(name, state)
 
 
-@post("/adapters", status_code=200)
+@post("/adapters", status_code=200, responses=LOADING)
 async def load_adapter(data: JSONBody[LoadAdapterRequest], state: State) -> AdapterCard:
     """Load an adapter, or its newest version; running requests finish on the old one."""
     await state.models.adapters.load(data.name, source_of(data), data.pinned)
     return card(data.name, state)
 
 
-@delete("/adapters/{name:str}", status_code=200)
+@delete("/adapters/{name:str}", status_code=200, responses=READING_ONE | openai_errors(409))
 async def unload_adapter(name: FromPath[str], state: State) -> AdapterDeleted:
     """Unload an adapter; its memory is freed when its running requests have ended."""
     await state.models.adapters.unload(name)
     return AdapterDeleted(id=name)
 
 
-@post("/load_lora_adapter", status_code=200, media_type=MediaType.TEXT)
+@post("/load_lora_adapter", status_code=200, media_type=MediaType.TEXT, responses=LOADING)
 async def load_lora_adapter(data: JSONBody[LoadLoRARequest], state: State) -> str:
     """The same in vLLM's words: a name that is taken needs `load_inplace`."""
     adapters: AdapterRegistry = state.models.adapters
@@ -64,7 +69,7 @@ async def load_lora_adapter(data: JSONBody[LoadLoRARequest], state: State) -> st
     return f"Success: LoRA adapter '{data.lora_name}' added successfully."
 
 
-@post("/unload_lora_adapter", status_code=200, media_type=MediaType.TEXT)
+@post("/unload_lora_adapter", status_code=200, media_type=MediaType.TEXT, responses=LOADING)
 async def unload_lora_adapter(data: JSONBody[UnloadLoRARequest], state: State) -> str:
     """The same in vLLM's words."""
     await state.models.adapters.unload(data.lora_name)
@@ -115,6 +120,7 @@ ADAPTER_ROUTES = Router(
     "/",
     opt=needs("adapters"),
     route_handlers=[
+        methods_of("/adapters", "/adapters/{name:str}"),
         list_adapters,
         retrieve_adapter,
         load_adapter,

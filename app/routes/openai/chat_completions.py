@@ -24,7 +24,7 @@ from app.replies.turns import (
     turns_completion,
 )
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
-from app.routes.parameters import CallDependency, reply_of, schema_headers
+from app.routes.parameters import OPENAI_GENERATING, CallDependency, reply_of, schema_headers
 from app.sse import EventStream
 from app.tools.chosen import chat_offer
 from app.tools.offer import Offer
@@ -35,7 +35,12 @@ from schemas.tools import FunctionTool
 REASONING_EFFORT = "reasoning_effort"
 
 
-@post("/chat/completions", status_code=200, responses=reply_of(ChatCompletion), opt=needs("chat"))
+@post(
+    "/chat/completions",
+    status_code=200,
+    responses=reply_of(ChatCompletion) | OPENAI_GENERATING,
+    opt=needs("chat"),
+)
 async def create_chat_completion(
     data: JSONBody[ChatCompletionRequest], call: CallDependency
 ) -> ASGIResponse:

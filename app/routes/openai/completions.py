@@ -13,13 +13,18 @@ from app.prompts import Prompt, text_prompt, token_prompt
 from app.replies.completions import completion, completion_frames
 from app.replies.envelope import new_envelope
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
-from app.routes.parameters import CallDependency, reply_of, schema_headers
+from app.routes.parameters import OPENAI_GENERATING, CallDependency, reply_of, schema_headers
 from app.sse import EventStream
 from app.tools.structured import format_of
 from schemas.completions import Completion, CompletionRequest
 
 
-@post("/completions", status_code=200, responses=reply_of(Completion), opt=needs("completions"))
+@post(
+    "/completions",
+    status_code=200,
+    responses=reply_of(Completion) | OPENAI_GENERATING,
+    opt=needs("completions"),
+)
 async def create_completion(
     data: JSONBody[CompletionRequest], call: CallDependency
 ) -> ASGIResponse:
@@ -44,7 +49,7 @@ def prompt_of(call: Call, given: str | list[int]) -> Prompt:
     if isinstance(given, str):
         return text_prompt(call.engine, given)
     vocabulary_size = call.engine.limits.vocabulary_size
-    if max(given) >= vocabulary_size or min(given) < 0:
+    if max(given) >= vocabulary_size:
         raise InvalidRequest(
             f"prompt: token ids must be from 0 to {vocabulary_size - 1}.", param="prompt"
         )

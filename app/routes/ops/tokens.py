@@ -9,11 +9,16 @@ from app.auth import needs
 from app.call import Call, json_reply
 from app.errors import InvalidRequest
 from app.prompts import chat_prompt, run_sized, text_prompt
-from app.routes.parameters import CallDependency, reply_of
+from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of
 from schemas.tokens import DetokenizeReply, DetokenizeRequest, TokenizeReply, TokenizeRequest
 
 
-@post("/tokenize", status_code=200, responses=reply_of(TokenizeReply), opt=needs("tokens"))
+@post(
+    "/tokenize",
+    status_code=200,
+    responses=reply_of(TokenizeReply) | NATIVE_GENERATING,
+    opt=needs("tokens"),
+)
 async def tokenize(data: JSONBody[TokenizeRequest], call: CallDependency) -> ASGIResponse:
     """Token ids of a text, or of a conversation as the model would read it."""
     call.choose_model(data.model)
@@ -40,7 +45,12 @@ async def tokens_of(data: TokenizeRequest, call: Call) -> list[int]:
     return (await call.rendered(prompt)).token_ids
 
 
-@post("/detokenize", status_code=200, responses=reply_of(DetokenizeReply), opt=needs("tokens"))
+@post(
+    "/detokenize",
+    status_code=200,
+    responses=reply_of(DetokenizeReply) | NATIVE_GENERATING,
+    opt=needs("tokens"),
+)
 async def detokenize(data: JSONBody[DetokenizeRequest], call: CallDependency) -> ASGIResponse:
     """The text of token ids."""
     call.choose_model(data.model)

@@ -3,17 +3,17 @@
 from litestar import get
 
 from app import __version__
-from app.routes.parameters import CallDependency
+from app.routes.parameters import NATIVE_READING, CallDependency
 from schemas.models import ModelDetails, Welcome
 
 
-@get("/")
+@get("/", responses=NATIVE_READING)
 async def welcome() -> Welcome:
     """What this is and where to go on."""
     return Welcome(message="Slipstream LLM API", version=__version__)
 
 
-@get("/model/info")
+@get("/model/info", responses=NATIVE_READING)
 async def read_model_details(call: CallDependency) -> ModelDetails:
     """What is loaded and from where."""
     models = call.models
