@@ -1,8 +1,8 @@
 """LoRA adapters: `/v1/adapters`, and vLLM's two routes for the same."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from schemas.base import ReplyStruct, RequestStruct
 
@@ -70,4 +70,4 @@ class UnloadLoRARequest(RequestStruct, kw_only=True):
     """`POST /v1/unload_lora_adapter`, vLLM's; the name alone decides."""
 
     lora_name: str
-    lora_int_id: int | None = None
+    lora_int_id: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None

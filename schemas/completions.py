@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from schemas.base import Refusal, ReplyStruct, unread
 from schemas.chat_completions import MAX_TOP_LOGPROBS, StreamOptions
-from schemas.sampling import OpenAISampling, TokenId
+from schemas.sampling import MAX_CHOICES, OpenAISampling, TokenId
 from schemas.structured import ResponseFormat, StructuredOutputs
 from schemas.usage import Usage
 
@@ -25,7 +25,7 @@ class CompletionRequest(OpenAISampling, kw_only=True):
         "suffix": Refusal("Text cannot be inserted before a suffix", frozenset({b"null", b'""'})),
     }
 
-    prompt: str | Annotated[list[str | int | TokenIds], Meta(min_length=1, max_length=2**20)]
+    prompt: str | Annotated[list[str | TokenId | TokenIds], Meta(min_length=1, max_length=2**20)]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -34,7 +34,7 @@ class CompletionRequest(OpenAISampling, kw_only=True):
     structured_outputs: StructuredOutputs | None = None
     user: str | None = None
 
-    best_of: int | None = None
+    best_of: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
     echo: Raw = field(default_factory=unread)
     suffix: Raw = field(default_factory=unread)
 

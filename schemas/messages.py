@@ -46,7 +46,7 @@ class EarlierToolCall(RequestStruct, tag_field="type", tag="function", kw_only=T
 
     id: str
     function: CalledFunction
-    index: int | None = None
+    index: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class SystemMessage(RequestStruct, tag_field="role", tag="system", kw_only=True):

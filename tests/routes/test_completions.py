@@ -66,7 +66,7 @@ async def test_stream_of_several_prompts(client: httpx.AsyncClient, engine: Fake
         ({"best_of": 2}, "best_of"),
         ({"prompt": ["a", 1]}, "prompt"),
         ({"prompt": [256]}, "prompt"),
-        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [-1]}, "prompt[0]"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": ["a"] * 1025}, "prompt"),
         ({"prompt": [97] * 2048}, "prompt"),
