@@ -3,7 +3,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 import pytest
@@ -108,7 +107,7 @@ async def test_web_pages_of_allowed_origins_may_read_replies_and_streams() -> No
 async def test_web_pages_may_read_why_they_were_not_let_in() -> None:
     settings = Settings(port=0, cors_origins=("https://a.example",))
     async with running_server(settings, FakeEngine()) as live:
-        live.server.app.admission.max_in_flight = 0
+        live.server.app.admission.drain()
         allowed, other = [
             await live.client.post("/chat", json=CHAT, headers={"origin": origin})
             for origin in ("https://a.example", "https://b.example")
@@ -192,15 +191,8 @@ async def test_refusal_says_how_long_requests_take() -> None:
 async def test_one_key_cannot_hold_all_permits() -> None:
     engine, hold = FakeEngine(), asyncio.Event()
     engine.enqueue(*(Script(hold=hold) for _ in range(3)))
-    async with running_server(Settings(port=0, max_in_flight=4, owner_share=0.5), engine) as live:
-        inner = live.server.app.app  # type: ignore[attr-defined]
-
-        async def identified(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http":
-                scope["record"].owner = dict(scope["headers"]).get(b"x-owner", b"").decode()
-            await inner(scope, receive, send)
-
-        live.server.app.app = identified  # type: ignore[attr-defined]
+    settings = Settings(port=0, max_in_flight=4, owner_share=0.5, api_keys=("flood", "other"))
+    async with running_server(settings, engine) as live:
         flood = [asyncio.create_task(ask(live, "flood")) for _ in range(2)]
         await until_submitted(engine, 2)
 
@@ -216,8 +208,8 @@ async def test_one_key_cannot_hold_all_permits() -> None:
         assert not +live.server.app.admission._owners
 
 
-async def ask(live: LiveServer, owner: str) -> httpx.Response:
-    return await live.client.post("/chat", json=CHAT, headers={"x-owner": owner})
+async def ask(live: LiveServer, key: str) -> httpx.Response:
+    return await live.client.post("/chat", json=CHAT, headers={"authorization": f"Bearer {key}"})
 
 
 async def until_submitted(engine: FakeEngine, count: int) -> None:

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from app.errors import InvalidRequest
 from app.record import RequestRecord
+from app.routes.parameters import OPENAI_READING, openai_errors
 from app.usage.counts import HOUR_SECONDS, Counts, Group, hour_now
 from app.usage.database import DIMENSIONS, Dimension
 from app.usage.ledger import MAX_GROUPS, Ledger
@@ -20,7 +21,7 @@ from schemas.usage import UsageReport, UsageSum
 DEFAULT_DAYS = 30
 
 
-@get("/usage")
+@get("/usage", responses=OPENAI_READING | openai_errors(400))
 async def read_usage(
     request: Request[None, None, State],
     since: Annotated[
