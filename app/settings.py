@@ -240,6 +240,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slow_reader_seconds: Annotated[
         float, knob("How long a reply may be read slower than it must.", gt=0, le=3600)
     ] = 30.0
+    max_unsent_bytes: Annotated[
+        int, knob("Bytes of a reply that may wait in the kernel.", ge=4096, le=2**30)
+    ] = 128 * 2**10
     min_bytes_per_second: Annotated[
         int, knob("How fast bodies must come, and replies that wait be read.", ge=1, le=2**30)
     ] = 1024

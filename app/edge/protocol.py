@@ -6,6 +6,7 @@ the parser that `server.uvicorn_config` names; nothing here is called per piece 
 
 import asyncio
 import logging
+import socket
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -77,6 +78,11 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
+        # Else the kernel takes megabytes for a reader who does not read, and we notice late.
+        opened: socket.socket = transport.get_extra_info("socket")
+        opened.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, self.settings.max_unsent_bytes
+        )
         if len(self.connections) > self.max_connections:
             self.is_deaf = True
             self.transport.write(self.refusal(TooManyConnections("Too many connections are open.")))

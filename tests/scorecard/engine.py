@@ -8,9 +8,9 @@ from prometheus_client import Gauge
 from app.engine.base import ANYBODY, Adapter, Limits, Origin, RenderedPrompt, Sampling
 from tests.fake_engine import FakeCompletion, FakeEngine, FakeOutput, FakeTimings
 
-PIECE = "token "
+PIECE = "token " * 16
 USUAL_TOKENS = 8
-TOKEN_SECONDS = 0.002
+TOKEN_SECONDS = 0.005
 CONTEXT = 2**17
 RUNNING = Gauge("vllm:num_requests_running", "Named as vLLM names it, so that tests read either.")
 
@@ -25,6 +25,10 @@ class TalkingGeneration:
         self._num_left = self._num_tokens = num_tokens(sampling)
         self._is_running = True
         RUNNING.inc()
+
+    @property
+    def num_tokens(self) -> int:
+        return self._num_choices * (self._num_tokens - self._num_left)
 
     def __aiter__(self) -> "TalkingGeneration":
         return self

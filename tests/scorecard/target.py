@@ -113,9 +113,9 @@ def rss_of(process: psutil.Process) -> int:
 
 
 @contextmanager
-def our_server(*options: str, soft_files: int | None = None) -> Iterator[Target]:
+def our_server(*options: str, most_files: int = 0) -> Iterator[Target]:
     """Our server on the talking engine in a process of its own, with further settings."""
-    limit = [] if soft_files is None else ["prlimit", f"--nofile={soft_files}:{soft_files}"]
+    limit = ["prlimit", f"--nofile={most_files}"] if most_files else []
     process = subprocess.Popen(
         [*limit, *OUR_COMMAND, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
