@@ -1,9 +1,11 @@
 """Asks a server over and over whether it lives: `python -m tests.scorecard.watch URL PATH PID`.
 
 One JSON line an answer on the standard output. Time in which the machine gave the asking or the
-answering thread no processor is told apart: it says nothing about the server.
+answering thread no processor is told apart, and a process that only echoes is asked too: how late
+that one is says how late anything can be on this machine.
 """
 
+import os
 import socket
 import sys
 import time
@@ -25,6 +27,9 @@ class Answer(msgspec.Struct):
     starved: float
     """Of that, the time in which this thread or the server's was waiting for a processor."""
 
+    echoed: float
+    """Seconds that the echo took just before."""
+
     @property
     def gap(self) -> float:
         """Seconds without an answer that are the server's own."""
@@ -43,15 +48,35 @@ def watch(url: str, path: str, *pids: str) -> None:
     """Runs until it is killed; a connection that breaks is made anew, within the same question."""
     question = f"GET {path} HTTP/1.1\r\nHost: watch\r\n\r\n".encode()
     connection: socket.socket | None = None
+    echo = echoing()
     while True:
+        echoed = echo_seconds(echo)
         asked, starved = time.monotonic(), sum(map(starved_seconds, pids))
         while connection is None or not is_answered(connection, question):
             connection = connected(url)
         starved = sum(map(starved_seconds, pids)) - starved
-        line = msgspec.json.encode(Answer(asked, time.monotonic(), starved))
+        line = msgspec.json.encode(Answer(asked, time.monotonic(), starved, echoed))
         sys.stdout.write(line.decode() + "\n")
         sys.stdout.flush()
         time.sleep(ASK_EVERY_SECONDS)
+
+
+def echoing() -> socket.socket:
+    """A connection to a process that sends back what it gets, until this one ends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    if os.fork():
+        return socket.create_connection(listener.getsockname())
+    connection, _ = listener.accept()
+    while byte := connection.recv(1):
+        connection.sendall(byte)
+    os._exit(0)
+
+
+def echo_seconds(echo: socket.socket) -> float:
+    started = time.monotonic()
+    echo.sendall(b"?")
+    echo.recv(1)
+    return time.monotonic() - started
 
 
 def connected(url: str) -> socket.socket | None:
