@@ -1,7 +1,6 @@
 """One HTTP request's way to the engine and back, in the steps that all generating routes share."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,7 +22,6 @@ from app.engine.base import (
     Submitter,
 )
 from app.keys.caller import Caller
-from app.merge import MergedGenerations
 from app.metrics import Metrics
 from app.models import ServedModels
 from app.prompts import Prompt, Renderer, run_sized
@@ -143,42 +141,6 @@ class Call:
         self.note_first_token(output)
         self.tokens.add(output)
         return output
-
-    async def complete_all(
-        self, prompts: Sequence[RenderedPrompt], fields: SamplingFields, form: Format | None = None
-    ) -> list[Output]:
-        """Generate for all prompts at once; if one fails, none is left running."""
-        merged = self.merge(prompts, fields, form, stream=False)
-        outputs = await self.unless_disconnected(merged.collect(self.tokens.add))
-        self.note_first_token(outputs[0])
-        return outputs
-
-    async def stream_all(
-        self,
-        prompts: Sequence[RenderedPrompt],
-        fields: SamplingFields,
-        form: Format | None = None,
-        *,
-        deltas: bool,
-    ) -> MergedGenerations:
-        """Outputs of all prompts as they come: their deltas, or each when it is whole."""
-        merged = self.merge(prompts, fields, form, stream=deltas)
-        await self.unless_disconnected(merged.wait_for_first())
-        self.note_first_token()
-        return merged
-
-    def merge(
-        self,
-        prompts: Sequence[RenderedPrompt],
-        fields: SamplingFields,
-        form: Format | None,
-        *,
-        stream: bool,
-    ) -> MergedGenerations:
-        constraint = constraint_of(form)
-        samplings = self.samplings(prompts, fields, stream=stream, constraint=constraint)
-        pairs = zip(prompts, samplings, strict=True)
-        return MergedGenerations([partial(self.submit, *pair, form) for pair in pairs])
 
     def task(self, prompt: RenderedPrompt, sampling: Sampling, kind: str) -> Task:
         counter = self.metrics.structured_outputs

@@ -13,6 +13,7 @@ from app.errors import InvalidRequest
 from app.prompts import Prompt, chat_prompt
 from app.replies.native import batch_frames, batch_reply
 from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of
+from app.several import complete_all, stream_all
 from app.sse import EventStream
 from schemas.batch import BatchReply, BatchRequest
 from schemas.messages import UserMessage
@@ -33,9 +34,9 @@ async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> AS
     check_images(drafts, call.settings.max_batch_images)
     prompts = await call.all_rendered(drafts)
     if data.stream:
-        merged = await call.stream_all(prompts, data, deltas=False)
+        merged = await stream_all(call, prompts, data, deltas=False)
         return EventStream(batch_frames(merged, call.tokens, model), merged)
-    return json_reply(batch_reply(await call.complete_all(prompts, data), call.tokens, model))
+    return json_reply(batch_reply(await complete_all(call, prompts, data), call.tokens, model))
 
 
 def check_images(prompts: Sequence[Prompt], most: int) -> None:

@@ -14,6 +14,7 @@ from app.replies.completions import completion, completion_frames
 from app.replies.envelope import new_envelope
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
 from app.routes.parameters import OPENAI_GENERATING, CallDependency, reply_of, schema_headers
+from app.several import complete_all, stream_all
 from app.sse import EventStream
 from app.tools.structured import format_of
 from schemas.completions import Completion, CompletionRequest
@@ -37,10 +38,10 @@ async def create_completion(
     form = await call.admitted(lambda: format_of(data))
     headers = ignored_headers(data) | schema_headers(form)
     if data.stream:
-        merged = await call.stream_all(prompts, data, form, deltas=True)
+        merged = await stream_all(call, prompts, data, form, deltas=True)
         frames = completion_frames(merged, call.tokens, envelope, data)
         return EventStream(frames, merged, headers)
-    outputs = await call.complete_all(prompts, data, form)
+    outputs = await complete_all(call, prompts, data, form)
     return json_reply(completion(outputs, call.tokens, envelope, data), headers)
 
 

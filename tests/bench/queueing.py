@@ -1,0 +1,102 @@
+"""What waiting in the queue costs: a submission when nothing waits, and throughput when much does.
+
+python -m tests.bench.queueing: starts an engine of its own, which runs 64 requests at a time.
+"""
+
+import asyncio
+import gc
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+
+from app.engine.base import Engine, Limits, RenderedPrompt, Sampling, Submitter
+from app.engine.environment import prepare_environment
+from app.metrics import Metrics
+from app.queueing.queue import FairQueue
+from app.settings import Settings
+from app.tools.dialects import MARKS
+from tests.fake_engine import FakeEngine
+
+SUBMISSIONS = 2000
+ROUNDS = 5
+PROMPTS = 512
+SAMPLING = {"max_tokens": 64, "ignore_eos": True, "temperature": 0}
+RUNNING = 64
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def submission_seconds(submitter: Submitter) -> float:
+    prompt, sampling = RenderedPrompt([1] * 30), Sampling(SAMPLING, False)
+    with without_collections():
+        started = time.perf_counter()
+        for _ in range(SUBMISSIONS):
+            await (await submitter.submit(prompt, sampling, None)).aclose()
+        return (time.perf_counter() - started) / SUBMISSIONS
+
+
+async def measure_submissions() -> None:
+    ways: dict[str, list[float]] = {"directly": [], "in the queue": []}
+    for _ in range(ROUNDS):
+        engine = FakeEngine(Limits(2048, 256, 1))
+        ways["directly"].append(await submission_seconds(engine))
+        queue = FairQueue(FakeEngine(), Settings(), Metrics())
+        ways["in the queue"].append(await submission_seconds(queue))
+    direct, queued = (min(seconds) * 1e6 for seconds in ways.values())
+    print(f"fake engine, nothing waits   {direct:5.1f} µs directly, {queued - direct:5.1f} µs more")
+
+
+async def generate(submitter: Submitter, token_ids: list[int]) -> None:
+    generation = await submitter.submit(RenderedPrompt(token_ids), Sampling(SAMPLING, True), None)
+    async with aclosing(generation):
+        async for _ in generation:
+            pass
+
+
+async def throughput(submitter: Submitter, engine: Engine) -> float:
+    """Tokens per second."""
+    texts = [f"What is {number}?" for number in range(PROMPTS)]
+    prompts = [engine.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    started = time.perf_counter()
+    await asyncio.gather(*(generate(submitter, each) for each in prompts))
+    return PROMPTS * 64 / (time.perf_counter() - started)
+
+
+async def measure_throughput() -> None:
+    settings = Settings(engine_arguments={"max_num_seqs": RUNNING})
+    prepare_environment(settings)
+    from app.engine.vllm import VLLMEngine
+
+    engine = VLLMEngine(settings, MARKS)
+    await engine.start()
+    queue = FairQueue(engine, settings, Metrics())
+    ways: list[list[float]] = [[], []]
+    try:
+        await throughput(engine, engine)
+        for _ in range(ROUNDS):
+            for submitter, rates in zip((engine, queue), ways, strict=True):
+                rates.append(await throughput(submitter, engine))
+    finally:
+        await engine.close()
+    direct, queued = map(statistics.median, ways)
+    ratios = ", ".join(f"{b / a:.3f}" for a, b in zip(*ways, strict=True))
+    print(f"real engine, {PROMPTS} at once  {direct:6.0f} tokens/s directly, {queued:6.0f} queued")
+    print(f"in each round: {ratios}")
+
+
+async def main() -> None:
+    await measure_submissions()
+    await measure_throughput()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
