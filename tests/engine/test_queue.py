@@ -26,6 +26,7 @@ async def crowded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Liv
         port=0,
         index_cache_dir=str(tmp_path_factory.mktemp("indexes")),
         single_flight=False,
+        max_model_len=1024,
         engine_arguments={"max_num_seqs": RUNNING, "num_gpu_blocks_override": 18},
     )
     async with real_engine(settings) as live:
