@@ -9,11 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import msgspec
 import pytest
 import pytest_asyncio
-
-from tests.sse_client import read_event
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 300
@@ -24,7 +21,11 @@ async def start(folder: Path, *options: str) -> asyncio.subprocess.Process:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LLM_")}
     command = (sys.executable, "-m", "app", "--log-dir", str(folder), "--port", "0", *options)
     return await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE
+        *command,
+        cwd=ROOT,
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -85,34 +86,46 @@ async def test_8_bit_weights_answer(running: Running) -> None:
 
 
 @pytest.mark.engine
-async def test_sigterm_finishes_streams_refuses_new_work_and_ends_with_0(running: Running) -> None:
-    """The last test of this process: it ends it."""
-    body = {"prompt": "Hello", "max_tokens": 1500, "ignore_eos": True, "stream": True}
+async def test_f6_sigterm_finishes_streams_and_a_batch_and_ends_with_0(running: Running) -> None:
+    """The last test of this process: it ends it. The signal goes to the group, as Ctrl-C does."""
+    body = {"max_tokens": 600, "ignore_eos": True}
 
-    async with (
-        httpx.AsyncClient(base_url=running.url, timeout=60) as client,
-        client.stream("POST", "/generate", json=body) as stream,
-    ):
-        lines = stream.aiter_lines()
-        await read_event(lines)
-        running.process.send_signal(signal.SIGTERM)
+    async with httpx.AsyncClient(base_url=running.url, timeout=START_SECONDS) as client:
+        streams = [Stream(client, {"prompt": "Hello", **body, "stream": True}) for _ in range(20)]
+        batch = asyncio.create_task(client.post("/batch", json={"prompts": ["Hello"] * 8, **body}))
+        await asyncio.gather(*(stream.begun.wait() for stream in streams))
+        os.killpg(running.process.pid, signal.SIGTERM)
         status = 200
         async with asyncio.timeout(10):
             while status == 200:
                 status = (await client.get("/version")).status_code
-        rest = [line async for line in lines if line]
+        lines = [await stream.lines for stream in streams]
+        usage = (await batch).json()["usage"]
 
     assert status == 503
-    assert rest[-1] == "data: [DONE]"
-    assert len(rest) > 100
+    assert all(each[-1] == "data: [DONE]" and len(each) > 100 for each in lines)
+    assert usage["completion_tokens"] == 8 * 600
     assert await asyncio.wait_for(running.process.wait(), 60) == 0
-    last = (running.folder / "slipstream.log").read_text().splitlines()[-1]
-    line = msgspec.json.decode(last)
-    assert (line["route"], line["status"], line["completion_tokens"]) == ("/generate", 200, 1500)
+
+
+class Stream:
+    """A stream that is read to its end, beside others."""
+
+    def __init__(self, client: httpx.AsyncClient, body: dict[str, object]) -> None:
+        self.begun = asyncio.Event()
+        self.lines = asyncio.create_task(self._read(client, body))
+
+    async def _read(self, client: httpx.AsyncClient, body: dict[str, object]) -> list[str]:
+        lines = []
+        async with client.stream("POST", "/generate", json=body) as stream:
+            async for line in stream.aiter_lines():
+                self.begun.set()
+                lines += [line] if line else []
+        return lines
 
 
 @pytest.mark.engine
-async def test_sigterm_while_loading_ends_it_with_0(tmp_path: Path) -> None:
+async def test_f6_sigterm_while_loading_ends_it_with_0(tmp_path: Path) -> None:
     process = await start(tmp_path)
     assert process.stderr is not None
     async with asyncio.timeout(START_SECONDS):

@@ -20,7 +20,7 @@ from app.settings import Settings
 
 
 class Replica:
-    """What Ray Serve runs; it is ready when the model is loaded, and ill when the engine died."""
+    """What Ray Serve runs: ready when the model is loaded, ill when the engine died or hangs."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         """Load the model. Raises EngineDead, upon which Serve tries again."""
@@ -30,10 +30,15 @@ class Replica:
         prepare_environment(settings)
         # Not before: importing vLLM reads the environment.
         from app.asgi import create_app
-        from app.engine.vllm import VLLMEngine
+        from app.engine.vllm import engines
+        from app.metrics import Metrics
+        from app.supervision import SupervisedEngine
         from app.tools.dialects import MARKS
 
-        self.app = create_app(settings, VLLMEngine(settings, MARKS))
+        metrics, make = Metrics(), engines(settings, MARKS)
+        # Serve is quicker to give requests to another replica than this one to be well again.
+        once = msgspec.structs.replace(settings, max_engine_failures=0)
+        self.app = create_app(settings, SupervisedEngine(make, once, metrics), metrics)
         self._life = Life(self.app)
         await self._life.begin()
 
