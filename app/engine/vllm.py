@@ -8,17 +8,16 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 import vllm.envs
 from PIL.Image import Image
 from prometheus_client import REGISTRY
 from vllm import SamplingParams
 from vllm.engine.async_llm_engine import AsyncLLMEngine
-from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -40,10 +39,12 @@ from app.engine.checkpoints.int8 import register_int8
 from app.engine.checkpoints.unusable import first_line
 from app.engine.constraints.compiler import ConstraintCompiler
 from app.engine.constraints.vocabulary import make_vocabulary
+from app.engine.core import answer, core_pids, drop_adapter_series, max_num_seqs
 from app.engine.custom_models import register_custom_models
 from app.engine.devices import register_gpus
 from app.engine.environment import INDEX_CACHE_DIR
 from app.engine.generation import UnreadTokens, VLLMGeneration
+from app.engine.inputs import engine_input, lora_request
 from app.engine.layers import layers_of
 from app.engine.leash import leash_children
 from app.engine.pictures import PictureReader, reads_images
@@ -57,10 +58,6 @@ logger = logging.getLogger(__name__)
 
 OUTPUT_KINDS = {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
 STOP_TIMEOUT_SECONDS = 5.0
-DEATH_SECONDS = 0.1
-"""How often a call looks whether the core still lives."""
-
-T = TypeVar("T")
 
 
 Files = Callable[[], dict[str, Any]]
@@ -313,62 +310,8 @@ class VLLMEngine:
             await asyncio.wait([opening], timeout=0.2)
 
 
-async def answer(llm: AsyncLLMEngine, call: Coroutine[Any, Any, T]) -> T:
-    """What the core answers to a call. vLLM waits for ever if the core dies meanwhile.
-
-    Raises EngineDead.
-    """
-    calling = asyncio.create_task(call)
-    try:
-        while not calling.done():
-            if llm.errored:
-                raise EngineDead("The engine has died.")
-            await asyncio.wait([calling], timeout=DEATH_SECONDS)
-        return calling.result()
-    finally:
-        calling.cancel()
-
-
-def core_pids(llm: AsyncLLMEngine) -> list[int]:
-    """Of the engine cores on this machine, one a copy of the model; Ray's are none of ours."""
-    cores = getattr(llm.engine_core.resources.engine_manager, "processes", ())
-    return [core.pid for core in cores]
-
-
 def hint_for(error: Exception) -> str:
     """What may help; vLLM's own sentence does not say it."""
     if "does not support LoRA" in str(error):
         return " Serve it without adapters: --enable-lora false."
     return ""
-
-
-def drop_adapter_series(llm: AsyncLLMEngine) -> None:
-    """Without vLLM's metric that has a series for each set of adapters that ever ran together."""
-    for each in llm.logger_manager.stat_loggers if llm.logger_manager else ():
-        gauge = getattr(each, "gauge_lora_info", None)
-        if gauge is not None:
-            REGISTRY.unregister(gauge)
-            each.gauge_lora_info = None
-
-
-def max_num_seqs(llm: AsyncLLMEngine) -> int:
-    """vLLM's setting is each data-parallel rank's own."""
-    config = llm.vllm_config
-    num_ranks: int = config.parallel_config.data_parallel_size
-    return int(config.scheduler_config.max_num_seqs) * num_ranks
-
-
-def engine_input(prompt: RenderedPrompt, owner: str) -> Any:
-    """What is rendered already, so that vLLM does not render it again in a thread of its own.
-
-    Prefixes are cached for each owner apart: how fast a prompt is answered must not tell what
-    somebody else has asked (GHSA-4qjh-9fv9-r85r).
-    """
-    content = prompt.pictures or {"type": "token"}
-    salt = {"cache_salt": owner} if owner else {}
-    return {**content, "prompt_token_ids": prompt.token_ids, **salt}
-
-
-def lora_request(adapter: Adapter) -> LoRARequest:
-    """vLLM takes requests of one name for one; each version is another, whatever its files."""
-    return LoRARequest(f"{adapter.name}.{adapter.number}", adapter.number, adapter.path)
