@@ -175,6 +175,12 @@ class FlightReader:
             self._position = flight.merge_read(self._position)
         return output
 
+    @property
+    def num_tokens(self) -> int | None:
+        """Of the generation, however far this reader is."""
+        flight = self._flight
+        return flight.generation.num_tokens if flight and flight.generation else None
+
     async def aclose(self) -> None:
         flight, self._flight = self._flight, None
         if flight is not None:

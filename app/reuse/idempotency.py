@@ -207,5 +207,6 @@ def check_same(first: bytes, digest: bytes) -> None:
 
 def name_of(request: Request[Any, Any, Any], key: str) -> str:
     """Under which an answer is kept: 64 hexadecimal digits of owner, path and key."""
-    owner = request.headers.get("authorization", "")
-    return hashlib.sha256(encode((owner, request.scope["path"], key))).hexdigest()
+    record: RequestRecord = request.scope["record"]  # type: ignore[typeddict-item]
+    owner = record.owner or request.headers.get("authorization", "")
+    return hashlib.sha256(encode((owner, record.path, key))).hexdigest()
