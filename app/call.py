@@ -211,9 +211,13 @@ class Call:
         return FormattedGeneration(self.task(prompt, sampling, "response_format"), form, generation)
 
     def note_first_token(self, whole: Output | None = None) -> None:
-        """A delta's time is now; a whole reply comes late, so there the engine's measure counts."""
+        """A delta's time is now; a whole reply comes late, so there the engine's measure counts.
+
+        That may have begun before this request, where the reply is shared with an earlier one.
+        """
+        elapsed = self.record.elapsed_seconds
         measured = whole.metrics.first_token_latency if whole and whole.metrics else 0
-        self.record.first_token_seconds = measured or self.record.elapsed_seconds
+        self.record.first_token_seconds = min(measured or elapsed, elapsed)
 
     async def unless_disconnected(self, work: Coroutine[Any, Any, T]) -> T:
         """Await something for the client, while it is there and wants it."""

@@ -32,7 +32,7 @@ class Flight:
         self.outputs: list[Output] = []
         self.generation: Generation | None = None
         self.num_readers = 0
-        self._num_merged = 0
+        self.num_merged = 0
         self._complete = complete
         self._close = close
         self._is_over = False
@@ -94,7 +94,12 @@ class Flight:
         if self._failure is not None:
             raise self._failure
         if self._pump is None and self.num_readers == 1:
-            await self._pull_alone()
+            self._is_pulled_alone = True
+            try:
+                await self._pull()
+            finally:
+                self._is_pulled_alone = False
+                self._tell()
         else:
             self._pump = self._pump or asyncio.create_task(self._pull_all())
             await self._wait()
@@ -103,21 +108,10 @@ class Flight:
         """Make one of the outputs that the only reader has read; returns where it is then."""
         if self.num_readers > 1:
             return position
-        read = slice(self._num_merged, position)
+        read = slice(self.num_merged, position)
         self.outputs[read] = [merged(self.outputs[read])]
-        self._num_merged += 1
-        return self._num_merged
-
-    def is_worth_merging(self, position: int) -> bool:
-        return position - self._num_merged >= OUTPUTS_MERGED
-
-    async def _pull_alone(self) -> None:
-        self._is_pulled_alone = True
-        try:
-            await self._pull()
-        finally:
-            self._is_pulled_alone = False
-            self._tell()
+        self.num_merged += 1
+        return self.num_merged
 
     async def _pull_all(self) -> None:
         while not self._is_over:
@@ -171,7 +165,7 @@ class FlightReader:
             await flight.more()
         output = flight.outputs[self._position]
         self._position += 1
-        if flight.is_worth_merging(self._position):
+        if self._position - flight.num_merged >= OUTPUTS_MERGED:
             self._position = flight.merge_read(self._position)
         return output
 
