@@ -1,9 +1,9 @@
 """One generation that several requests read, each at its own pace."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from app.engine.base import Generation, Output
+from app.engine.base import Generation, Output, forget
 from app.reuse.outputs import merged
 
 OUTPUTS_MERGED = 64
@@ -24,7 +24,7 @@ class Flight:
 
     def __init__(
         self,
-        begin: Callable[[], Awaitable[Generation]],
+        begin: Callable[["Flight"], Awaitable[Generation]],
         complete: Callable[["Flight"], None],
         close: Callable[["Flight"], None],
     ) -> None:
@@ -32,6 +32,10 @@ class Flight:
         self.outputs: list[Output] = []
         self.generation: Generation | None = None
         self.num_readers = 0
+        self.abandon: Callable[[int], None] = forget
+        """A reader's, and in the end the last one's: told what nobody is going to read."""
+
+        self._num_read = 0
         self.num_merged = 0
         self._complete = complete
         self._close = close
@@ -47,20 +51,21 @@ class Flight:
         """Whether it is of no use to a new reader."""
         return self._failure is not None
 
-    async def _begin(self, begin: Callable[[], Awaitable[Generation]]) -> None:
+    async def _begin(self, begin: Callable[["Flight"], Awaitable[Generation]]) -> None:
         try:
-            self.generation = await begin()
+            self.generation = await begin(self)
             self._take(await anext(self.generation))
         except BaseException as error:
             self._failure = error
             raise
 
-    async def join(self) -> "FlightReader":
+    async def join(self, abandon: Callable[[int], None] = forget) -> "FlightReader":
         """Read it from its beginning, once there is one. Raises Lost, and what ended it before.
 
         A reader that is alone with it right now may still take it away, so that is waited for.
         """
         self.num_readers += 1
+        self.abandon = abandon
         try:
             await asyncio.shield(self._beginning)
             while self._is_pulled_alone:
@@ -68,16 +73,20 @@ class Flight:
             if isinstance(self._failure, asyncio.CancelledError):
                 raise Lost
         except BaseException:
-            await self.leave()
+            await self.leave(abandon)
             raise
-        return FlightReader(self)
+        return FlightReader(self, abandon)
 
-    async def leave(self) -> None:
+    async def leave(self, abandon: Callable[[int], None], position: int = 0) -> None:
         """One reader less; with the last one the generation is aborted."""
         self.num_readers -= 1
+        self._num_read = max(self._num_read, position)
         if self.num_readers:
             return
+        self.abandon = abandon
         self._close(self)
+        if self._num_read < len(self.outputs):
+            abandon(num_tokens_of(self.outputs[self._num_read :]))
         tasks = [task for task in (self._beginning, self._pump) if task is not None]
         for task in tasks:
             task.cancel()
@@ -148,9 +157,10 @@ class Flight:
 class FlightReader:
     """One request's `base.Generation` of a flight."""
 
-    __slots__ = ("_flight", "_position")
+    __slots__ = ("_abandon", "_flight", "_position")
 
-    def __init__(self, flight: Flight) -> None:
+    def __init__(self, flight: Flight, abandon: Callable[[int], None]) -> None:
+        self._abandon = abandon
         self._flight: Flight | None = flight
         self._position = 0
 
@@ -178,4 +188,8 @@ class FlightReader:
     async def aclose(self) -> None:
         flight, self._flight = self._flight, None
         if flight is not None:
-            await flight.leave()
+            await flight.leave(self._abandon, self._position)
+
+
+def num_tokens_of(outputs: Sequence[Output]) -> int:
+    return sum(len(each.token_ids) for output in outputs for each in output.outputs)

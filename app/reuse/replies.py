@@ -94,7 +94,7 @@ class ReplyCache:
             known = self._known(key, asked)
             flight = known or self._start(key, asked)
             try:
-                generation = await flight.join()
+                generation = await flight.join(asked.origin.abandon)
             except Lost:
                 continue
             source = self._source(flight, is_new=known is None)
@@ -125,11 +125,16 @@ class ReplyCache:
             self._flights[flight_key(key, asked)] = flight
         return flight
 
-    async def _begin(self, key: str, asked: Asked) -> Generation:
+    async def _begin(self, key: str, asked: Asked, flight: Flight) -> Generation:
         """The kept reply, or the engine's; one look for it serves all who share the flight."""
         if self._kept and asked.origin.reuse.may_read and (reply := await self._kept.find(key)):
             return PlayedGeneration(reply, stream=asked.sampling.stream)
-        return await self._behind.submit(asked.prompt, asked.sampling, asked.adapter, asked.origin)
+
+        def abandon(num_tokens: int) -> None:
+            flight.abandon(num_tokens)
+
+        origin = msgspec.structs.replace(asked.origin, abandon=abandon)
+        return await self._behind.submit(asked.prompt, asked.sampling, asked.adapter, origin)
 
     def _complete(self, key: str, flight: Flight) -> None:
         if self._kept and not isinstance(flight.generation, PlayedGeneration):

@@ -124,3 +124,23 @@ async def test_a_reader_cancelled_while_a_task_pulls_takes_nothing_away(
     assert await wait_for(reads[1]) == "ab"
     await second.aclose()
     assert fake.asked.closed.is_set()
+
+
+async def test_what_nobody_reads_is_counted_for_the_last(
+    fake: FakeEngine, cache: ReplyCache
+) -> None:
+    fake.enqueue(Script(pieces=["a", "b", "c", "d"]))
+    counts: dict[str, list[int]] = {"first": [], "last": []}
+    origins = {name: Origin(abandon=told.append) for name, told in counts.items()}
+    first = await cache.submit(PROMPT, GREEDY, None, origins["first"])
+    last = await cache.submit(PROMPT, GREEDY, None, origins["last"])
+    await anext(first)
+    await anext(first)  # pulled for both, and everything behind it
+    await anext(last)
+
+    await first.aclose()
+    assert counts == {"first": [], "last": []}
+    await last.aclose()
+
+    assert sum(counts["last"]) == 2
+    assert counts["first"] == []
