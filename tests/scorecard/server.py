@@ -4,6 +4,7 @@ Says on its standard output where it listens, and serves until SIGTERM.
 """
 
 import sys
+from pathlib import Path
 
 import uvloop
 
@@ -25,7 +26,7 @@ class AnnouncingServer(DrainingServer):
 
 
 def run(settings: Settings) -> None:
-    configure_logging(settings.log_level, None)
+    configure_logging(settings.log_level, Path(settings.log_dir) if settings.log_dir else None)
     app = create_app(settings, TalkingEngine(**settings.engine_arguments))
     uvloop.run(AnnouncingServer(app, settings).serve())
 
