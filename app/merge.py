@@ -8,6 +8,7 @@ from app.engine.base import Generation, Output
 from app.primed import Primed
 
 Numbered = tuple[int, Output]
+Count = Callable[[Output], None]
 Submit = Callable[[], Awaitable[Generation]]
 
 
@@ -18,8 +19,10 @@ class MergedGenerations(Primed[Numbered]):
     which merges them. The first failure ends the iteration with its exception.
     """
 
-    def __init__(self, submissions: Sequence[Submit]) -> None:
+    def __init__(self, submissions: Sequence[Submit], count_unread: Count) -> None:
+        """`count_unread` is told each output that was made and is not going to be read."""
         super().__init__()
+        self._count_unread = count_unread
         self._places = asyncio.Semaphore(len(submissions))
         self._queue: asyncio.Queue[Numbered | asyncio.Task[None]] = asyncio.Queue()
         self._tasks = [asyncio.create_task(self._pump(*each)) for each in enumerate(submissions)]
@@ -27,7 +30,7 @@ class MergedGenerations(Primed[Numbered]):
             task.add_done_callback(self._queue.put_nowait)
         self._running = len(self._tasks)
 
-    async def collect(self, count: Callable[[Output], None]) -> list[Output]:
+    async def collect(self, count: Count) -> list[Output]:
         """The outputs to the end, in the order of their generations; counts each as it comes."""
         numbered = []
         try:
@@ -52,9 +55,20 @@ class MergedGenerations(Primed[Numbered]):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        waiting = [] if self._first is None else [self._first]
+        self._first = None
+        while not self._queue.empty():
+            entry = self._queue.get_nowait()
+            waiting += [entry] if isinstance(entry, tuple) else []
+        for _, output in waiting:
+            self._count_unread(output)
 
     async def _pump(self, number: int, submit: Submit) -> None:
         async with aclosing(await submit()) as generation:
             async for output in generation:
-                await self._places.acquire()
+                try:
+                    await self._places.acquire()
+                except asyncio.CancelledError:
+                    self._count_unread(output)
+                    raise
                 self._queue.put_nowait((number, output))

@@ -49,4 +49,5 @@ def merge(
     constraint = constraint_of(form)
     samplings = call.samplings(prompts, fields, stream=stream, constraint=constraint)
     pairs = zip(prompts, samplings, strict=True)
-    return MergedGenerations([partial(call.submit, *pair, form) for pair in pairs])
+    submissions = [partial(call.submit, *pair, form) for pair in pairs]
+    return MergedGenerations(submissions, call.tokens.add_attempt)
