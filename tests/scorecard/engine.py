@@ -53,10 +53,6 @@ class TalkingGeneration:
         metrics = FakeTimings() if finished else None
         return FakeOutput(completions, list(self._token_ids), finished, metrics=metrics)
 
-    @property
-    def num_tokens(self) -> int:
-        return (self._num_tokens - self._num_left) * self._num_choices
-
     async def aclose(self) -> None:
         if self._is_running:
             self._is_running = False
