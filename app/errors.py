@@ -43,7 +43,9 @@ import msgspec
 
 from schemas.errors import ErrorBody, ErrorDetail, ErrorReply
 
-MAX_MESSAGE_CHARS = 1024
+MAX_MESSAGE_CHARS = 512
+MAX_PARAM_CHARS = 128
+"""Both may echo what the client sent; as JSON a character takes up to six bytes."""
 
 
 class ServerError(Exception):
@@ -341,7 +343,7 @@ def openai_error(error: ServerError) -> ErrorReply:
         error=ErrorBody(
             message=error.message[:MAX_MESSAGE_CHARS],
             type=error.type,
-            param=error.param,
+            param=error.param and error.param[:MAX_PARAM_CHARS],
             code=error.code,
         )
     )
