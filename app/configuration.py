@@ -184,10 +184,20 @@ def parse_value(name: str, value: Any) -> Any:
         if not values:
             raise ConfigurationError(f"The setting {name!r} is wrong: the list is empty.")
         return values
+    if name == ENGINE_ARGUMENTS:
+        return parse_table(name, value)
     if isinstance(value, str) and name == "adapters":
         pairs = (each.partition("=") for each in value.split(",") if each.strip())
         return {key.strip(): path.strip() for key, _, path in pairs}
     return value
+
+
+def parse_table(name: str, value: Any) -> dict[str, Any]:
+    """A table of TOML, or as JSON text."""
+    table = parse_json(value)
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"The setting {name!r} is wrong: expected a table.")
+    return table
 
 
 def parse_json(value: Any) -> Any:
