@@ -3,6 +3,7 @@
 Says on its standard output where it listens, and serves until SIGTERM.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import uvloop
 
 from app.asgi import create_app
 from app.configuration import load_settings
+from app.engine.leash import tie
 from app.log import configure_logging
 from app.server import DrainingServer
 from app.settings import Settings
@@ -32,4 +34,5 @@ def run(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    tie(os.getppid())
     run(load_settings(sys.argv[1:], {}, lambda: frozenset({"max_num_seqs"})))

@@ -45,11 +45,12 @@ def starved_seconds(pid: str) -> float:
 
 
 def watch(url: str, path: str, *pids: str) -> None:
-    """Runs until it is killed; a connection that breaks is made anew, within the same question."""
+    """Runs until it is killed, or whoever started it is; a broken connection is made anew."""
+    parent = os.getppid()
     question = f"GET {path} HTTP/1.1\r\nHost: watch\r\n\r\n".encode()
     connection: socket.socket | None = None
     echo = echoing()
-    while True:
+    while os.getppid() == parent:
         echoed = echo_seconds(echo)
         asked, starved = time.monotonic(), sum(map(starved_seconds, pids))
         while connection is None or not is_answered(connection, question):
