@@ -1,11 +1,24 @@
 """What the front says by itself: too much, too late, without a key, and its metrics."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from app.errors import GenerationFailed
+from app.keys.file import KeyFile
+from app.keys.grant import Grant
 from app.settings import Settings
-from tests.cluster.live_front import CHAT, STREAM, finished, pause_all, running_front, until
+from tests.cluster.live_front import (
+    CHAT,
+    STREAM,
+    WAIT_SECONDS,
+    finished,
+    pause_all,
+    running_front,
+    until,
+)
+from tests.keys.conftest import hashed, header
 from tests.sse_client import read_event
 
 
@@ -122,3 +135,26 @@ async def test_metrics_hold_every_replica_and_what_each_was_given() -> None:
         assert f'slipstream_cluster_requests_total{{outcome="answered",replica="{name}"}}' in text
         assert f'slipstream_http_requests_in_flight{{replica="{name}"}}' in text
     assert "slipstream_cluster_replicas_ready 2.0" in text
+
+
+async def test_front_and_replicas_follow_one_key_file(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.toml")
+    file.add("reader", Grant(hash=hashed("reader"), scopes=("read",)))
+    settings = Settings(port=0, key_file=str(file.path), state_dir=str(tmp_path / "state"))
+    async with running_front(settings, "one") as front:
+        client, headers = front.client, header("late")
+        assert (await client.post("/chat", json=CHAT, headers=headers)).status_code == 401
+        assert (await client.get("/metrics", headers=header("reader"))).status_code == 403
+
+        file.add("late", Grant(hash=hashed("late"), requests_per_minute=1000, scopes=("admin",)))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (await client.get("/metrics", headers=headers)).status_code != 200:
+                await asyncio.sleep(0.01)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (await client.get("/v1/models", headers=headers)).status_code != 200:
+                await asyncio.sleep(0.01)
+        reply = await client.post("/chat", json=CHAT, headers=headers)
+
+    assert reply.status_code == 200
+    assert reply.headers["x-ratelimit-limit-requests"] == "1000"
+    assert len(front.fleet.replicas["one"].requests[0].body) == 0
