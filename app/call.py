@@ -177,14 +177,13 @@ class Call:
         Raises InvalidRequest and RateLimited.
         """
         lengths = [len(prompt.token_ids) for prompt in prompts]
+        default = NATIVE_MAX_TOKENS if isinstance(fields, NativeSampling) else None
         samplings = [
             sampling_for(
                 fields,
                 self.engine.limits,
                 num_tokens,
-                default_max_tokens=NATIVE_MAX_TOKENS
-                if isinstance(fields, NativeSampling)
-                else None,
+                default_max_tokens=default,
                 stream=stream,
                 constraint=constraint,
             )
