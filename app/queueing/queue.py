@@ -202,7 +202,7 @@ def ticket_for(prompt: RenderedPrompt, sampling: Sampling, origin: Origin) -> Ti
         tier=min(max(origin.priority, HIGH), LOW) - HIGH,
         places=places,
         prompt_tokens=prompt_tokens,
-        cost=prompt_tokens + places * sampling.arguments["max_tokens"],
+        cost=prompt_tokens + sampling.max_tokens,
         arrived=time.monotonic(),
     )
 

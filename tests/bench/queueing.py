@@ -20,6 +20,7 @@ from tests.fake_engine import FakeEngine
 
 SUBMISSIONS = 2000
 ROUNDS = 5
+SUBMISSION_ROUNDS = 20
 PROMPTS = 512
 SAMPLING = {"max_tokens": 64, "ignore_eos": True, "temperature": 0}
 RUNNING = 64
@@ -36,17 +37,18 @@ def without_collections() -> Iterator[None]:
 
 
 async def submission_seconds(submitter: Submitter) -> float:
+    """Of the processor, which is all that it takes where nothing waits."""
     prompt, sampling = RenderedPrompt([1] * 30), Sampling(SAMPLING, False)
     with without_collections():
-        started = time.perf_counter()
+        started = time.thread_time()
         for _ in range(SUBMISSIONS):
             await (await submitter.submit(prompt, sampling, None)).aclose()
-        return (time.perf_counter() - started) / SUBMISSIONS
+        return (time.thread_time() - started) / SUBMISSIONS
 
 
 async def measure_submissions() -> None:
     ways: dict[str, list[float]] = {"directly": [], "in the queue": []}
-    for _ in range(ROUNDS):
+    for _ in range(SUBMISSION_ROUNDS):
         engine = FakeEngine(Limits(2048, 256, 1))
         ways["directly"].append(await submission_seconds(engine))
         queue = FairQueue(FakeEngine(), Settings(), Metrics())
