@@ -204,7 +204,8 @@ class Call:
         """Start one generation, of which complete replies satisfy the form."""
         if self.record.model is None:
             raise RuntimeError("A generation starts before its model is chosen. This is a bug.")
-        generation = await self.submitter.submit(prompt, sampling, self.adapter, self.origin)
+        origin = self.origin.going_on() if self.tokens.completion else self.origin
+        generation = await self.submitter.submit(prompt, sampling, self.adapter, origin)
         if form is None:
             return generation
         return FormattedGeneration(self.task(prompt, sampling, "response_format"), form, generation)

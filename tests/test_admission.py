@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from app.admission import Admission
+from app.engine.base import Limits
 from app.errors import EngineDead, Overloaded
 from app.settings import Settings
 from tests.fake_engine import FakeEngine, Script
@@ -70,6 +71,24 @@ async def test_second_signal_ends_what_is_left_with_an_error_event() -> None:
 
     assert len(rest) == 1
     assert events(rest[0])[0]["error"]["code"] == "generation_failed"
+
+
+async def test_second_signal_ends_what_waits_for_the_engine_too() -> None:
+    engine, hold = FakeEngine(Limits(2048, 256, 1, max_num_seqs=1)), asyncio.Event()
+    engine.enqueue(*(Script(hold=hold) for _ in range(3)))
+    async with running_server(Settings(port=0, drain_seconds=3600), engine) as live:
+        tasks = [asyncio.create_task(live.client.post("/chat", json=CHAT)) for _ in range(3)]
+        async with asyncio.timeout(5):
+            while not live.server.app.queue._backlog:  # type: ignore[attr-defined]
+                await asyncio.sleep(0.005)
+        live.server.handle_exit(signal.SIGTERM, None)
+        live.server.handle_exit(signal.SIGTERM, None)
+        done, _ = await asyncio.wait(tasks, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        hold.set()
+        await asyncio.wait(tasks)
+
+    assert [task.result().status_code for task in done] == [500]
+    assert len(engine.submissions) == 2, "what waited was not begun any more"
 
 
 async def test_abort_that_fails_does_not_keep_the_server(monkeypatch: pytest.MonkeyPatch) -> None:

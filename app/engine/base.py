@@ -180,6 +180,10 @@ class Origin(msgspec.Struct, frozen=True):
     reuse: Reuse = msgspec.field(default_factory=Reuse)
     """On what terms it may be another one's, or be for others too."""
 
+    def going_on(self) -> "Origin":
+        """For more of a request that has had tokens: refused now, those would be lost."""
+        return msgspec.structs.replace(self, priority=HIGH)
+
 
 ANYBODY = Origin()
 

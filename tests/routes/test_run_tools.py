@@ -8,6 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from app.queueing.queue import TIER_LEAD_SECONDS
 from app.settings import Settings
 from tests.fake_engine import FakeEngine, Script
 from tests.live_server import running_server
@@ -51,6 +52,16 @@ async def ask(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     reply = await client.post(PATH, json={**ASK, **fields})
     assert reply.status_code == 200, reply.text
     return dict(reply.json())
+
+
+async def test_a_request_that_has_begun_goes_on_before_others_begin(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.enqueue(Script(["Let me see.\n", CALL]), Script(["All ", "planned."]))
+    await ask(client)
+    first, second = (each.origin.priority for each in engine.submissions)
+
+    assert second <= first - TIER_LEAD_SECONDS / 2
 
 
 async def test_a_called_tool_runs_and_the_model_goes_on(
