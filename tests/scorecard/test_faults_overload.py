@@ -20,7 +20,7 @@ from tests.scorecard.conftest import (
     assert_memory,
     assert_pulse,
 )
-from tests.scorecard.target import Pulse, Target, our_server
+from tests.scorecard.target import OUR_KEY, Pulse, Target, our_server
 
 TOKENS = 200
 REFUSALS = {429, 503}
@@ -28,7 +28,11 @@ REFUSAL_SECONDS = 0.05
 PLACES, QUEUED = 10, 20
 """Of the small server: what its engine is given, and what may wait."""
 
-SMALL = ("--max-num-seqs", "8", "--max-queued-requests", str(QUEUED), "--queue-margin", "0.25")
+SMALL = (
+    *("--max-num-seqs", "8", "--max-queued-requests", str(QUEUED), "--queue-margin", "0.25"),
+    *("--single-flight", "false"),  # all ask the same
+)
+OTHER_KEY = "another-key"
 BURST = 10 * (PLACES + QUEUED)
 
 
@@ -41,7 +45,7 @@ class Answer(msgspec.Struct):
 @pytest.fixture(scope="module")
 def small() -> Iterator[Target]:
     """A server that can do little."""
-    with our_server(*SMALL) as target:
+    with our_server(*SMALL, "--api-keys", f"{OUR_KEY},{OTHER_KEY}") as target:
         yield target
 
 
@@ -129,6 +133,19 @@ async def test_f7_chats_overtake_batches_in_the_queue(small: Target) -> None:
     assert [each.status for each in chats] == [200] * 5
     assert max(each.seconds for each in chats) < slowest
     assert sum(each.status == 503 for each in (task.result() for task in batch)) == 5
+
+
+async def test_f7_one_key_s_flood_locks_nobody_out(small: Target) -> None:
+    other = msgspec.structs.replace(small, key=OTHER_KEY)
+    flood = [asyncio.create_task(ask(small)) for _ in range(BURST)]
+    await until_waiting(small, QUEUED)
+
+    refused = await ask(small)
+    others = [await ask(other) for _ in range(3)]
+
+    assert refused.status in REFUSALS
+    assert [each.status for each in others] == [200] * 3
+    assert_answered_or_refused(await asyncio.gather(*flood))
 
 
 async def until_waiting(target: Target, count: int) -> None:
