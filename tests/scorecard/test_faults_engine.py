@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 
 from app.demo.corpus import read_corpus
-from app.engine.segments import MAPPED_FROM
+from app.engine.segments import segments_of
 from tests.scorecard.conftest import assert_pulse
 from tests.scorecard.target import ROOT, Pulse, Target
 from tests.sse_client import payload, read_event
@@ -69,10 +69,14 @@ class Serving:
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def child(self, name: str) -> psutil.Process | None:
+        """The first whose command line holds a name."""
+        alive = (each for each in self.children if is_alive(each))
+        return next((each for each in alive if name in " ".join(each.cmdline())), None)
+
     @property
     def core(self) -> psutil.Process | None:
-        found = [each for each in self.children if "EngineCore" in " ".join(each.cmdline())]
-        return found[0] if found else None
+        return self.child("EngineCore")
 
     def close(self) -> None:
         self.process.kill()
@@ -144,8 +148,8 @@ def metric(text: str, name: str) -> float:
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
 
-def segments() -> set[str]:
-    return {path.name for path in Path("/dev/shm").glob(Path(MAPPED_FROM).name + "*")}
+def are_there(segments: frozenset[str]) -> bool:
+    return any(Path("/dev/shm", name).exists() for name in segments)
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -179,9 +183,10 @@ async def test_f3_killed_engine_costs_streams_an_error_event_and_nobody_else_any
     """The scorecard wants the process to end; here it goes on, and so do requests that can."""
     question = "What is LoRA?"
     expected = [await answer(client, question, model=model) for model in ("pirate", None)]
-    since, before, begun = time.monotonic(), segments(), asyncio.Event()
-    core = serving.core
+    since, begun, core = time.monotonic(), asyncio.Event(), serving.core
     assert core is not None
+    rings = segments_of([core.pid])
+    assert rings
     stream = asyncio.create_task(last_event(client, begun))
     await begun.wait()
     batch = asyncio.create_task(client.post("/batch", json={"prompts": ["Hello"] * 20, **LONG}))
@@ -200,7 +205,7 @@ async def test_f3_killed_engine_costs_streams_an_error_event_and_nobody_else_any
     assert [await each for each in plain] == expected
     assert len((await batch).json()["results"]) == 20
     await until(lambda: is_ready(client), START_SECONDS)
-    assert len(segments()) == len(before)
+    assert not are_there(rings)
     assert_pulse(pulse, since)
 
 
@@ -226,13 +231,16 @@ async def test_f5_killed_server_leaves_no_process_and_no_shared_memory(
 ) -> None:
     """The last row: it ends the server."""
     running = asyncio.create_task(client.post("/chat", json=body("Hello")))
-    family, before = serving.children, segments()
-    assert len(family) >= 4
+    family = serving.children
+    rings = segments_of(each.pid for each in family)
+    assert rings
 
     serving.process.kill()
 
     await all_gone(family)
-    assert len(segments()) <= len(before) - 2
+    async with asyncio.timeout(GONE_SECONDS):
+        while are_there(rings):
+            await asyncio.sleep(0.05)
     with pytest.raises(httpx.TransportError):
         await running
 
@@ -241,7 +249,7 @@ async def test_f5_server_killed_while_it_loads_leaves_no_process(tmp_path: Path)
     serving = Serving(tmp_path)
     try:
         async with asyncio.timeout(START_SECONDS):
-            while serving.core is None:
+            while serving.child("spawn_main") is None:
                 await asyncio.sleep(0.01)
         family = serving.children
 
