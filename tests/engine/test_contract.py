@@ -1,22 +1,41 @@
 """What every engine must do; run on the fake, so that it cannot drift from the real one."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
+import pytest_asyncio
 
 from app.engine.base import Engine, RenderedPrompt, Sampling
 from app.errors import GenerationFailed
+from app.metrics import Metrics
+from app.settings import Settings
+from app.supervision import SupervisedEngine
 from tests.fake_engine import FakeEngine, Script
 
 LONG = {"max_tokens": 2000, "ignore_eos": True}
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
+@pytest.fixture
+def fake() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest_asyncio.fixture
+async def supervised(fake: FakeEngine) -> AsyncIterator[Engine]:
+    engine = SupervisedEngine(lambda: fake, Settings(), Metrics())
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture(params=["fake", "supervised", pytest.param("real", marks=pytest.mark.engine)])
 def any_engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "real":
         return request.getfixturevalue("real_server").server.app.engine
-    return FakeEngine()
+    engine: Engine = request.getfixturevalue(request.param)
+    return engine
 
 
 def prompt(engine: Engine) -> RenderedPrompt:
@@ -103,9 +122,15 @@ async def test_closing_twice_is_harmless(any_engine: Engine) -> None:
     await generation.aclose()
 
 
-async def test_abort_all_fails_what_is_running(any_engine: Engine) -> None:
-    if isinstance(any_engine, FakeEngine):
-        any_engine.enqueue(Script(pause=asyncio.Event()))
+async def test_it_gives_a_sign_of_life_while_it_works(any_engine: Engine) -> None:
+    generation = await any_engine.submit(prompt(any_engine), Sampling(LONG, True), None)
+
+    async with aclosing(generation), asyncio.timeout(10):
+        await any_engine.heartbeat()
+
+
+async def test_abort_all_fails_what_is_running(any_engine: Engine, fake: FakeEngine) -> None:
+    fake.enqueue(Script(pause=asyncio.Event()))
     generation = await any_engine.submit(prompt(any_engine), Sampling(LONG, True), None)
 
     await any_engine.abort_all()

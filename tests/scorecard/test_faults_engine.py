@@ -71,8 +71,7 @@ class Serving:
 
     def child(self, name: str) -> psutil.Process | None:
         """The first whose command line holds a name."""
-        alive = (each for each in self.children if is_alive(each))
-        return next((each for each in alive if name in " ".join(each.cmdline())), None)
+        return next((each for each in self.children if name in command_of(each)), None)
 
     @property
     def core(self) -> psutil.Process | None:
@@ -157,6 +156,14 @@ def is_alive(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def command_of(process: psutil.Process) -> str:
+    """Empty for one that has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 async def all_gone(processes: list[psutil.Process]) -> None:
