@@ -26,7 +26,7 @@ ERRORS = {
     401: "The server needs a key, and this is none of its keys.",
     403: "The key is not for this.",
     404: "There is no such model or adapter.",
-    409: "It does not go with what is here already.",
+    409: "It does not go with what is here already, or its Idempotency-Key had another body.",
     413: "The body is larger than this server takes.",
     415: "The body does not call itself JSON.",
     422: "The adapter's files are not what they should be.",
@@ -68,7 +68,7 @@ def unready(body: Any) -> Responses:
 READING = (401, 403, 429, 500, 503)
 """Of any route that is not open to everybody."""
 
-SENDING = (400, 413, 415, *READING)
+SENDING = (400, 409, 413, 415, *READING)
 """Of those that take a body."""
 
 GENERATING = (*SENDING, 404, 504)

@@ -21,7 +21,7 @@ from schemas.adapters import (
     UnloadLoRARequest,
 )
 
-LOADING = openai_errors(*SENDING, 404, 409, 422)
+LOADING = openai_errors(*SENDING, 404, 422)
 READING_ONE = OPENAI_READING | openai_errors(404)
 
 
