@@ -8,7 +8,7 @@ from app.reuse.outputs import merged
 
 OUTPUTS_MERGED = 64
 """So many outputs of a stream that one request reads become one: they are kept for whoever joins,
-and as the engine's objects they take some 30 times the memory."""
+and as the engine's objects they take 600 bytes a token instead of 50."""
 
 
 class Lost(Exception):

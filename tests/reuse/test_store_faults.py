@@ -88,23 +88,21 @@ async def test_without_a_server_everything_is_computed(words: str, lines: list[s
 async def test_a_server_that_hangs_costs_its_limit_once(
     words: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "REST_SECONDS", 1.0)
+    monkeypatch.setattr(guard, "REST_SECONDS", 2.0)
     with running_redis() as redis:
         async with server_on(redis.url) as live:
             assert await sources(live, words, 2) == ["miss", "hit"]
             redis.send_signal(signal.SIGSTOP)
             started = time.monotonic()
             assert await sources(live, words, 1) == ["miss"]
-            first_seconds = time.monotonic() - started
+            assert time.monotonic() - started >= LIMIT_SECONDS
             assert await sources(live, words, 8) == ["miss"] * 8
-            all_seconds = time.monotonic() - started
+            assert await errors(live, "get") == 1, "only one of them has waited for it"
 
             redis.send_signal(signal.SIGCONT)
             async with asyncio.timeout(10):
                 while (await ask(live, words)).headers["x-cache"] != "hit":
                     pass
-    assert first_seconds >= LIMIT_SECONDS
-    assert all_seconds < 5 * LIMIT_SECONDS
     assert len(lines) == 2, "one line when it fails, one when it works again"
 
 
