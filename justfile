@@ -36,11 +36,16 @@ key *options: setup
 test *options: (setup "-r locks/dev.txt -r locks/cluster.txt")
     {{python}} -m pytest "$@"
 
-# Check format, lint and types; changes nothing
+# Check format, lint, types and known vulnerabilities; changes nothing
 check: (setup "-r locks/dev.txt")
     {{python}} -m ruff format --check .
     {{python}} -m ruff check .
     {{python}} -m mypy
+    {{python}} -m tests.audit
+
+# Look for input that breaks it, with so many examples a test; the tests look at the same few each time
+fuzz examples="10000": (setup "-r locks/dev.txt")
+    FUZZ_EXAMPLES={{examples}} {{python}} -m pytest tests/fuzz tests/scorecard/test_client.py -k "not x1"
 
 # Format, and fix what the linter can
 fmt: (setup "-r locks/dev.txt")
