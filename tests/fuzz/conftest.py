@@ -4,17 +4,14 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+
 settings.register_profile(
-    "ci",
-    max_examples=100,
+    "slipstream",
+    max_examples=EXAMPLES or 100,
+    derandomize=not EXAMPLES,
+    database=None,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile(
-    "long",
-    parent=settings.get_profile("ci"),
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "10000")),
-    derandomize=False,
-)
-settings.load_profile("ci")
+settings.load_profile("slipstream")

@@ -112,8 +112,13 @@ def test_x1_the_client_comes_back_when_it_is_told_to() -> None:
 
 ADMIN_KEY = "admin"
 CONFIGURATION = Path(__file__).parents[1] / "fuzz/schemathesis.toml"
-EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "8")
-"""For each route; the boundaries of every field come beside these."""
+FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+SEARCH = (
+    ("--max-examples", str(max(8, FUZZ_EXAMPLES // 100)))
+    if FUZZ_EXAMPLES
+    else ("--max-examples", "8", "--generation-deterministic")
+)
+"""How many examples for each route; the boundaries of every field come beside these."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -146,7 +151,7 @@ async def test_x3_every_route_does_what_is_documented(
     status, output = await schemathesis(
         *("run", url, "--header", f"Authorization: Bearer {key}", "--warnings", "off"),
         *("--phases", "coverage,fuzzing", "--max-failures", "5"),
-        *("--max-examples", EXAMPLES, "--generation-deterministic"),
+        *SEARCH,
     )
 
     assert status == 0, output
