@@ -131,8 +131,8 @@ class Recorder:
         if message["type"] == "http.response.start":
             self._start = message
         elif message["type"] == "http.response.body":
-            self._add(message["body"])
-            if not message["more_body"] and self._is_final():
+            self._add(message.get("body", b""))
+            if not message.get("more_body") and self._is_final():
                 await self._finish()
         await self._send(message)
 
