@@ -54,9 +54,9 @@ class Tier:
     Virtual token counters: the next ticket is of the owner that was served the fewest tokens, and
     an owner that comes back begins at the level of those that are there, so that it neither owes
     for the time alone nor has saved up while away. As long as two owners both wait, what they are
-    served never differs by more than two of their largest requests. Sheng et al., "Fairness in
-    Serving Large Language Models", OSDI 2024, algorithm 2, with all of a request's cost taken
-    when it leaves; what was not generated is given back at its end.
+    charged never differs by more than two of their largest requests. Sheng et al., "Fairness in
+    Serving Large Language Models", OSDI 2024; other than there, all that a request may cost is
+    charged when it leaves, and what was not generated is given back at its end.
     """
 
     def __init__(self) -> None:

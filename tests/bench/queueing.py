@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 
+import msgspec
+
 from app.engine.base import Engine, Limits, RenderedPrompt, Sampling, Submitter
 from app.engine.environment import prepare_environment
 from app.metrics import Metrics
@@ -19,8 +21,9 @@ from app.tools.dialects import MARKS
 from tests.fake_engine import FakeEngine
 
 SUBMISSIONS = 2000
-ROUNDS = 5
+ROUNDS = 9
 SUBMISSION_ROUNDS = 20
+MARGINS = (0.0, 0.25, 1.0)
 PROMPTS = 512
 SAMPLING = {"max_tokens": 64, "ignore_eos": True, "temperature": 0}
 RUNNING = 64
@@ -80,19 +83,19 @@ async def measure_throughput() -> None:
 
     engine = VLLMEngine(settings, MARKS)
     await engine.start()
-    queue = FairQueue(engine, settings, Metrics())
-    ways: list[list[float]] = [[], []]
+    ways: dict[str, Submitter] = {"directly": engine}
+    for margin in MARGINS:
+        with_margin = msgspec.structs.replace(settings, queue_margin=margin)
+        ways[f"margin {margin}"] = FairQueue(engine, with_margin, Metrics())
     try:
         await throughput(engine, engine)
-        for _ in range(ROUNDS):
-            for submitter, rates in zip((engine, queue), ways, strict=True):
-                rates.append(await throughput(submitter, engine))
+        rates = [[await throughput(way, engine) for way in ways.values()] for _ in range(ROUNDS)]
     finally:
         await engine.close()
-    direct, queued = map(statistics.median, ways)
-    ratios = ", ".join(f"{b / a:.3f}" for a, b in zip(*ways, strict=True))
-    print(f"real engine, {PROMPTS} at once  {direct:6.0f} tokens/s directly, {queued:6.0f} queued")
-    print(f"in each round: {ratios}")
+    for number, name in enumerate(ways):
+        rate = statistics.median(each[number] for each in rates)
+        ratio = statistics.median(each[number] / each[0] for each in rates)
+        print(f"{PROMPTS} at once, {name:12} {rate:6.0f} tokens/s, {ratio:.2f} of directly")
 
 
 async def main() -> None:

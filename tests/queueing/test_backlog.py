@@ -72,8 +72,8 @@ def test_owners_share_by_tokens_not_by_requests() -> None:
     assert gone["large"] == pytest.approx(20, abs=1)
 
 
-def test_what_owners_were_served_differs_by_two_requests_at_most() -> None:
-    """The bound of the paper's theorem 4.4 for whoever waits all the time, at every moment."""
+def test_what_owners_are_charged_differs_by_two_requests_at_most() -> None:
+    """For whoever waits all the time, at every moment."""
     rng = random.Random(1)
     sizes = {"a": 10, "b": 300, "c": 50}
     waiting = backlog(
