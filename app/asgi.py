@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Litestar, Request, Response
-from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -20,6 +19,7 @@ from app.auth import require_key
 from app.body import JSONRequest
 from app.call import provide_call
 from app.docs import api_document, read_api_asset
+from app.edge.cors import cors_config
 from app.engine.base import Engine
 from app.errors import EngineDead, HTTPRefusal, InvalidRequest, ServerError, encode_error
 from app.images.loader import ImageLoader
@@ -94,7 +94,7 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
         lifespan=[bookkeeping, engine_life],
         exception_handlers={Exception: reply_to_error},
         openapi_config=api_document(),
-        cors_config=cors(settings),
+        cors_config=cors_config(settings),
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
@@ -136,10 +136,6 @@ async def load(models: ServedModels, engine: Engine) -> None:
     if names := [each.name for each in models.adapters]:
         logger.info("adapters: %s", ", ".join(names))
     await watch(models.adapters)
-
-
-def cors(settings: Settings) -> CORSConfig | None:
-    return CORSConfig(list(settings.cors_origins)) if settings.cors_origins else None
 
 
 def reply_to_error(request: Request[Any, Any, Any], exception: Exception) -> Response[bytes]:

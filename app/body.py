@@ -108,8 +108,9 @@ def check_names(body: bytes) -> None:
             raise InvalidRequest(
                 f"The body is not valid JSON: {str(error)[:SHOWN_CHARS]}."
             ) from None
-        name = match["name"][:SHOWN_CHARS]
-        raise InvalidRequest(f"{name}: an object has this field twice.", param=name) from None
+        name = match["name"]
+        shown = name[:SHOWN_CHARS]
+        raise InvalidRequest(f"{shown}: an object has this field twice.", param=name) from None
 
 
 @cache
@@ -123,7 +124,7 @@ def refuse_field(message: str) -> NoReturn:
     match = PATH_IN_MESSAGE.match(message)
     reason, path = (match["reason"], match["path"].lstrip(".")) if match else (message, "")
     named = FIELD_IN_REASON.search(reason)
-    param = ".".join(filter(None, (path, named["name"] if named else "")))[:SHOWN_CHARS]
+    param = ".".join(filter(None, (path, named["name"] if named else "")))
     reason, path = shortened(reason), path[:SHOWN_CHARS]
     raise InvalidRequest(f"{path}: {reason}." if path else f"{reason}.", param=param or None)
 

@@ -18,6 +18,7 @@ from app.cluster.exposition import FrontMetrics, merged
 from app.cluster.fleet import Fleet
 from app.cluster.relay import Relay, read_body, replica_of, send_whole, text_of
 from app.disconnect import cancelled_on_disconnect
+from app.edge.cors import cors_config, cors_headers
 from app.engine.base import Status
 from app.errors import (
     ClientDisconnected,
@@ -49,6 +50,7 @@ class Front:
         """See `server.Served`: here all replicas together."""
 
         self._settings = settings
+        self._cors = cors_config(settings)
         self._fleet = fleet
         self._keys = KeyRing(settings)
         self._metrics = FrontMetrics()
@@ -107,7 +109,7 @@ class Front:
             pass
         except ServerError as error:
             self._metrics.requests.labels("none", error.code or error.type).inc()
-            await refuse(error, record, scope, receive)
+            await refuse(error, record, scope, receive, cors_headers(self._cors, scope))
 
     def _check(self, path: str) -> None:
         """What a replica cannot say. Raises Draining and ModelNotLoaded."""

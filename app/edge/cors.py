@@ -6,7 +6,13 @@ from types import MappingProxyType
 from litestar.config.cors import CORSConfig
 from litestar.types import HTTPScope
 
+from app.settings import Settings
+
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+def cors_config(settings: Settings) -> CORSConfig | None:
+    return CORSConfig(list(settings.cors_origins)) if settings.cors_origins else None
 
 
 def cors_headers(cors: CORSConfig | None, scope: HTTPScope) -> Mapping[str, str]:

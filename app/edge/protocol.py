@@ -169,6 +169,15 @@ class EdgeProtocol(HttpToolsProtocol):
         if len(self.unanswered) > 1 and len(self.cycle.body) > HIGH_WATER_LIMIT:
             raise MalformedHTTP("Too much was sent ahead of the reply before.")
 
+    def on_message_complete(self) -> None:
+        """Of a body whose reply was there first, uvicorn does not note the end; now it is idle."""
+        super().on_message_complete()
+        self.cycle.more_body = False
+        if not self.unanswered:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def on_response_complete(self) -> None:
         self.unanswered.popleft()
         super().on_response_complete()

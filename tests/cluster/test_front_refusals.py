@@ -34,6 +34,23 @@ async def test_without_a_replica_everything_but_liveness_is_503() -> None:
     assert "slipstream_cluster_replicas_ready 0.0" in metrics.text
 
 
+async def test_web_pages_may_read_why_they_were_not_let_in() -> None:
+    settings = Settings(port=0, cors_origins=("https://a.example",))
+    async with running_front(settings) as front:
+        headers = {"origin": "https://a.example"}
+        reply = await front.client.post("/v1/chat/completions", json=CHAT, headers=headers)
+
+    assert reply.status_code == 503
+    assert reply.headers["access-control-allow-origin"] == "https://a.example"
+
+
+async def test_front_bounds_what_comes_in_as_one_server_does() -> None:
+    async with running_front(Settings(port=0), "one") as front:
+        reply = await front.client.get("/v1/models", headers={"x-long": "a" * 100_000})
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (431, "headers_too_large")
+
+
 async def test_nobody_waits_for_a_replica_when_the_last_has_gone() -> None:
     async with running_front(Settings(port=0), "one") as front:
         front.fleet.replicas.clear()

@@ -358,3 +358,20 @@ async def test_early_reply_does_not_listen_to_an_endless_body_for_long(clock: Cl
                     writer.write(b" " * 2**16)
                     await writer.drain()
                     clock.sweep(live)
+
+
+async def test_connection_whose_body_was_not_wanted_can_be_used_again(clock: Clock) -> None:
+    settings = Settings(port=0, max_body_bytes=1024)
+    async with (
+        running_server(settings, FakeEngine()) as live,
+        connection(live) as (reader, writer),
+    ):
+        writer.write(request("/chat", {"prompt": "a" * 2**20}))
+        assert b" 413 " in await asyncio.wait_for(reader.readuntil(b"}"), 5)
+        async with asyncio.timeout(5):
+            while any(each.cycle.more_body for each in live.server.server_state.connections):
+                await asyncio.sleep(0)
+        for _ in range(60):
+            clock.sweep(live)
+        writer.write(PROBE)
+        await read_alive(reader)
