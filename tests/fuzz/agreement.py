@@ -64,7 +64,10 @@ def answerable(value: Any, name: str = "") -> Any:
 
 def is_decodable(case: schemathesis.Case, response: Response) -> bool:
     """Whether the decoder takes the body, so that what refused it is behind the decoder."""
-    (content,) = case.operation.definition.raw["requestBody"]["content"].values()
+    asked = case.operation.definition.raw.get("requestBody")
+    if asked is None:  # a time that is past, for instance, is more than the document can ask for
+        return True
+    (content,) = asked["content"].values()
     struct = STRUCTS[content["schema"]["$ref"].removeprefix(SCHEMAS)]
     body = response.request.body
     try:
