@@ -48,7 +48,7 @@ async def running_front(settings: Settings, *names: str) -> AsyncIterator[LiveFr
             async with live.client:
                 yield live
         finally:
-            server.handle_exit(signal.SIGTERM, None)
+            server.handle_exit(signal.SIGINT, None)
             await serving
 
 
