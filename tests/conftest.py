@@ -114,7 +114,19 @@ async def until_loaded(live: LiveServer) -> None:
     assert live.server.app.models.status == "ready"
 
 
+ENGINES = ("real_server", "random_server", "vision_server")
+"""Servers that take long to start: what wants one of them runs in one process."""
+
+
+def group_of(item: pytest.Item) -> str:
+    """Of tests that share what is costly; `just test` runs two groups at a time."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    return next((name for name in ENGINES if name in names), str(item.path))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     if not Path("/dev/nvidiactl").exists():
         for item in items:
             if item.get_closest_marker("gpu"):
