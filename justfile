@@ -52,6 +52,14 @@ fmt: (setup "-r locks/dev.txt")
     {{python}} -m ruff format .
     {{python}} -m ruff check --fix .
 
+# Load while the engine is killed and stopped, and a report of whether all counts agree afterwards
+chaos *options: (setup "-r locks/dev.txt")
+    @{{python}} -m tests.bench.chaos "$@"
+
+# The same load for two hours while nobody touches the engine: nothing may grow
+soak *options: (setup "-r locks/dev.txt")
+    @{{python}} -m tests.bench.chaos --no-faults --minutes 120 "$@"
+
 # Measure: `just bench concurrency` asks a running server, `just bench tools` starts its own
 bench what="concurrency" *options: (setup "-r locks/dev.txt")
     @shift || true; {{python}} -m tests.bench.{{what}} "$@"
