@@ -141,9 +141,8 @@ async def refuse(
 ) -> None:
     """Answer a request that was not let in, in its path's dialect, without asking for its body.
 
-    A body that was only announced may now come or not: the connection cannot be used any more (RFC
-    9110, 10.1.1). One that is on its way when a connection is to be closed is read first: closing
-    at once resets it, which could destroy the answer (RFC 9112, 9.6).
+    One that is on its way when a connection is to be closed is read first: closing at once resets
+    it, which could destroy the answer (RFC 9112, 9.6). One that was only announced may not come.
     """
     status, body = encode_error(error, record.path)
     headers = {
@@ -153,8 +152,6 @@ async def refuse(
         **more,
     }
     is_announced = (b"expect", b"100-continue") in scope["headers"]
-    if is_announced:
-        headers["connection"] = "close"
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     await record.send_noted({"type": "http.response.start", "status": status, "headers": encoded})
     await record.send({"type": "http.response.body", "body": body, "more_body": True})

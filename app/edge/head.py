@@ -16,8 +16,10 @@ HOST = re.compile(rb"(?:[0-9A-Za-z._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9
 """RFC 3986, 3.2.2 and 3.2.3; what this leaves out could be taken for a path."""
 
 
-def check_head(version: str, headers: Headers) -> None:
+def check_head(method: bytes, version: str, headers: Headers) -> None:
     """Raises MalformedHTTP where servers in a row could disagree on what a request is."""
+    if method == b"CONNECT":
+        raise MalformedHTTP("CONNECT: nothing is tunnelled here.")
     if version not in VERSIONS:
         raise MalformedHTTP("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     check_host(values_of(b"host", headers), is_needed=version == "1.1")

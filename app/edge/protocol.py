@@ -102,14 +102,32 @@ class EdgeProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         before = (self.num_requests, self.body_bytes)
         try:
-            self.parser.feed_data(data)
+            self.feed(data)
             self.count_held(0 if before != (self.num_requests, self.body_bytes) else len(data))
-        except httptools.HttpParserUpgrade as upgrade:
-            self.stay_http(upgrade.args[0] < len(data))
         except httptools.HttpParserError as error:
             self.refuse(refusal_of(error))
         except HeadersTooLarge as error:
             self.refuse(error)
+
+    def feed(self, data: bytes) -> None:
+        """Parse; a request that asks for another protocol is read again as one that does not.
+
+        The parser takes what is behind such a head for the other protocol. It may be a body.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self.plain_head() + data[upgrade.args[0] :]
+            else:
+                return
+
+    def plain_head(self) -> bytes:
+        """The head that has been read, asking for nothing but an answer."""
+        version = self.parser.get_http_version().encode()
+        start = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)
+        kept = (each for each in self.headers if each[0] != b"upgrade")
+        return start + b"".join(b"%b: %b\r\n" % each for each in kept) + b"\r\n"
 
     def count_held(self, num_bytes: int) -> None:
         """An endless header, trailer or chunk extension grows in the parser, out of sight."""
@@ -117,13 +135,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.held_bytes > self.settings.max_header_bytes + self.settings.max_url_bytes:
             raise self.too_large()
 
-    def stay_http(self, more_was_sent: bool) -> None:
-        """Another protocol is asked for: the request is answered as it is, what follows is not."""
-        if more_was_sent:
-            self.is_deaf = True
-            self.cycle.keep_alive = False
-
     def on_message_begin(self) -> None:
+        self._unset_keepalive_if_required()
         self.num_requests += 1
         self.in_head = True
         self.head_bytes = self.num_headers = self.body_bytes = 0
@@ -155,10 +168,13 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.in_head = False
-        check_head(self.parser.get_http_version(), self.headers)
+        check_head(self.parser.get_method(), self.parser.get_http_version(), self.headers)
+        if self.parser.should_upgrade():
+            return  # it comes again
         if len(self.unanswered) > MAX_PIPELINED:
             raise MalformedHTTP("Too many requests were sent ahead of their replies.")
         super().on_headers_complete()
+        self.cycle.keep_alive &= not self.expect_100_continue  # whether the body comes is open
         self.unanswered.append(self.cycle)
         if len(self.unanswered) > 1:
             self.flow.resume_reading()  # only who reads on learns that the client has left
@@ -171,6 +187,8 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Of a body whose reply was there first, uvicorn does not note the end; now it is idle."""
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self.cycle.more_body = False
         if not self.unanswered:

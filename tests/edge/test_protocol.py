@@ -211,6 +211,64 @@ async def test_other_protocols_are_answered_as_http(live: LiveServer) -> None:
     assert rest.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_a_body_stays_one_where_another_protocol_is_asked_for(
+    live: LiveServer, engine: FakeEngine, is_cut: bool
+) -> None:
+    """Java's client asks for HTTP/2 with its first request; read as a request of its own, a body
+    would be a way around whoever stands before this server."""
+    body = msgspec.json.encode({"prompt": "a"}) + b" " * 100
+    head = request("/generate", {"prompt": "a"}).partition(b"Content-Length")[0]
+    head += b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(body)
+    async with connection(live) as (reader, writer):
+        writer.write(head)
+        if is_cut:
+            await until_requested(live)
+        writer.write(body + PROBE)
+        replies = await asyncio.wait_for(reader.readuntil(ALIVE), 5)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", replies) == [b"200", b"200"]
+    assert [each.prompt for each in engine.submissions] == ["user: a"]
+
+
+async def until_requested(live: LiveServer) -> None:
+    async with asyncio.timeout(5):
+        while not any(each.unanswered for each in live.server.server_state.connections):
+            await asyncio.sleep(0)
+
+
+async def test_a_tunnel_is_refused(live: LiveServer) -> None:
+    status, headers, _ = await ask(live, b"CONNECT /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert (status, headers["connection"]) == (400, "close")
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/models"])
+async def test_a_body_that_was_announced_and_not_asked_for_is_not_waited_for(
+    live: LiveServer, path: str
+) -> None:
+    """Its client need not send it, and what comes next would be taken for it (RFC 9110, 10.1.1)."""
+    sent = f"GET {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 9\r\n\r\n"
+    _, headers, _ = await ask(live, sent.encode())
+
+    assert headers["connection"] == "close"
+
+
+async def test_a_body_behind_its_refusal_leaves_the_connection_to_the_next_request(
+    live: LiveServer, clock: Clock
+) -> None:
+    async with connection(live) as (reader, writer):
+        writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b"}"), 5)
+        writer.write(b"{}")
+        await until_received(live, 1)
+        for _ in range(20):
+            clock.sweep(live)
+        writer.write(PROBE)
+        await read_alive(reader)
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
