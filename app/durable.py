@@ -2,17 +2,23 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """All of it or nothing, whenever the machine stops; nobody else may read it. Raises OSError."""
+    """All of it or nothing, whenever the machine stops. Raises OSError.
+
+    A new file is its owner's alone. One that was there stays readable for the same users.
+    """
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, 0o600)  # it may have been left behind with other rights
+        if path.exists():
+            keep_rights(descriptor, path.stat())
         file.write(content)
         file.flush()
         os.fsync(descriptor)
@@ -22,6 +28,13 @@ def replace_file(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def keep_rights(descriptor: int, was: os.stat_result) -> None:
+    """Give an open file the mode of another, and its owner where that is allowed."""
+    with suppress(PermissionError):
+        os.fchown(descriptor, was.st_uid, was.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
 
 
 @contextmanager

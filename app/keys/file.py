@@ -64,15 +64,16 @@ class KeyFile:
     @contextmanager
     def _edited(self) -> Iterator[tomlkit.TOMLDocument]:
         """The file to be changed; what stays keeps its form and its comments."""
+        path = self.path.resolve()  # whoever follows a link to it must see what changes
         try:
-            with locked(self.path):
+            with locked(path):
                 text = self._text() if self.path.exists() else ""
                 parsed(text)
                 document = tomlkit.parse(text)
                 yield document
                 changed = tomlkit.dumps(document)
                 parsed(changed)
-                replace_file(self.path, changed.encode())
+                replace_file(path, changed.encode())
         except OSError as error:
             raise ConfigurationError(f"The key file cannot be written: {error}.") from error
 

@@ -16,6 +16,9 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+REWRITE_SECONDS = 1.0
+"""For who writes the file in place, which empties it first; `scp` for a round trip."""
+
 
 class KeyRing:
     """Callers by the SHA-256 of their keys: no key is kept longer than its request."""
@@ -29,14 +32,16 @@ class KeyRing:
         self._fixed = held("key", settings.api_keys, UNLIMITED)
         self._fixed |= held("admin", settings.admin_keys, UNLIMITED_ADMIN)
         self._callers = self._fixed
+        self._grants: Grants = {}
         self._of_file: dict[str, Caller] = {}
+        """By alias; who is gone is remembered, lest coming back be a way to new limits."""
+
         if self.file is not None:
             self._take(self.file.read())
 
     def _take(self, grants: Grants) -> None:
         """Accept these keys from now on, and no others of the file's."""
-        for alias in self._of_file.keys() - grants.keys():
-            del self._of_file[alias]
+        self._grants = grants
         for alias, grant in grants.items():
             self._of_file.setdefault(alias, Caller(alias, grant)).regrant(grant)
         by_digest = {each.digest: self._of_file[alias] for alias, each in grants.items()}
@@ -48,10 +53,13 @@ class KeyRing:
             return
         try:
             grants = await asyncio.to_thread(self.file.read)
+            if self._grants and not grants:
+                await asyncio.sleep(REWRITE_SECONDS)
+                grants = await asyncio.to_thread(self.file.read)
         except ConfigurationError as error:
             logger.error("the keys stay as they were: %s", error.message)
             return
-        if grants != {alias: caller.grant for alias, caller in self._of_file.items()}:
+        if grants != self._grants:
             self._take(grants)
             logger.info("the key file has changed, it has %d keys now", len(grants))
 

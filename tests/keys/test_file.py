@@ -1,4 +1,5 @@
 import datetime
+import os
 import stat
 from pathlib import Path
 
@@ -80,6 +81,33 @@ def test_a_key_that_is_revoked_leaves_the_rest_of_the_file_alone(path: Path) -> 
 
     assert list(KeyFile(path).read()) == ["b"]
     assert path.read_text().startswith("# ours\n") and "# Bob" in path.read_text()
+
+
+def test_a_link_to_the_file_stays_one(path: Path) -> None:
+    """Another server may follow the file under its own name."""
+    make(path, "new", "a")
+    link = path.with_name("link.toml")
+    link.symlink_to(path)
+
+    assert make(link, "revoke", "a") == 0
+
+    assert link.is_symlink()
+    assert KeyFile(path).read() == {}
+
+
+def test_who_could_read_the_file_still_can(path: Path) -> None:
+    """A server that cannot read it any more would go on to accept what was revoked."""
+    make(path, "new", "a")
+    path.chmod(0o640)
+    if os.getuid() == 0:
+        os.chown(path, 10001, 10001)
+    before = path.stat()
+
+    assert make(path, "revoke", "a") == 0
+
+    after = path.stat()
+    for name in ("st_mode", "st_uid", "st_gid"):
+        assert getattr(after, name) == getattr(before, name)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ import openai
 import pytest
 
 from app.durable import replace_file
+from app.errors import RateLimited
 from app.keys.bucket import Bucket
 from app.keys.file import KeyFile
+from app.keys.ring import KeyRing
 from app.settings import Settings
 from tests.fake_engine import FakeEngine, Script
-from tests.keys.conftest import Hire
+from tests.keys.conftest import Hire, hashed
 from tests.live_server import LiveServer, running_server
 
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 10}
@@ -108,6 +110,21 @@ async def test_changing_a_key_does_not_forget_what_it_has_used(
 
     assert reply.status_code in (200, 429)
     assert limits(reply)["remaining-requests"] == "0"
+
+
+async def test_a_key_that_comes_back_has_not_got_new_limits(
+    settings: Settings, hire: Hire, clock: list[float], key_file: KeyFile
+) -> None:
+    hire("a", requests_per_minute=1)
+    ring, text = KeyRing(settings), key_file.path.read_text()
+    with ring.caller("a").admitted():
+        pass
+    for each in ('[b]\nhash = "' + hashed("b") + '"', text):
+        key_file.path.write_text(each)
+        await ring.reload()
+
+    with pytest.raises(RateLimited), ring.caller("a").admitted():
+        pass
 
 
 async def test_requests_at_once_are_limited_and_given_back_however_they_end(

@@ -13,8 +13,10 @@ import pytest_asyncio
 from app.asgi import create_app
 from app.configuration import ConfigurationError
 from app.engine.base import HIGH, NORMAL
+from app.errors import Unauthorized
 from app.keys.file import KeyFile
 from app.keys.grant import Grant
+from app.keys.ring import KeyRing
 from app.settings import Settings
 from tests.engine.adapter import make_adapter
 from tests.fake_engine import FakeEngine
@@ -134,6 +136,36 @@ async def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
         assert (await live.client.get("/v1/models", headers=header("x"))).status_code == 401
 
 
+async def test_a_file_that_is_empty_while_it_is_written_takes_no_key_away(
+    settings: Settings, key_file: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, text = KeyRing(settings), key_file.path.read_text()
+    key_file.path.write_text("")
+
+    async def wait(_: float) -> None:
+        assert ring.caller("somebody").alias == "somebody"
+        key_file.path.write_text(text)
+
+    monkeypatch.setattr("app.keys.ring.asyncio.sleep", wait)
+    await ring.reload()
+
+    assert ring.caller("somebody").alias == "somebody"
+
+
+async def test_a_file_that_stays_empty_takes_all_its_keys_away(
+    settings: Settings, key_file: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = KeyRing(settings)
+    key_file.remove("somebody")
+
+    monkeypatch.setattr("app.keys.ring.REWRITE_SECONDS", 0)
+    await ring.reload()
+
+    with pytest.raises(Unauthorized):
+        ring.caller("somebody")
+    assert ring.caller("plain").alias == "key-1"
+
+
 async def test_an_expired_key_is_refused_from_that_moment_on(
     live: LiveServer, hire: Hire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,12 +235,25 @@ async def test_a_key_for_some_models_sees_no_others(settings: Settings, hire: Hi
             for model in ({"model": "model"}, {"model": "base"}, {}, {"model": "none"})
         ]
 
+        details = await ask.get("/model/info", headers=headers)
+
     assert [each["id"] for each in listed] == ["pirate"]
+    assert details.status_code == 404
     assert (own.status_code, own.json()["model"], hidden.status_code) == (200, "pirate", 404)
     for refusal in refusals:
         error = refusal.json()["error"]
         assert (refusal.status_code, error["code"]) == (404, "model_not_found")
         assert error["message"].endswith("served are: pirate.")
+
+
+async def test_a_key_for_the_base_model_does_not_learn_where_adapters_are(
+    settings: Settings, hire: Hire
+) -> None:
+    headers = hire("lubber", models=("model",))
+    async with running_server(settings, FakeEngine()) as live:
+        details = await live.client.get("/model/info", headers=headers)
+
+    assert (details.status_code, details.json()["adapter_path"]) == (200, None)
 
 
 async def test_a_key_has_no_higher_priority_than_it_is_given(
