@@ -176,11 +176,13 @@ def route_of(scope: HTTPScope) -> str:
 def require_share(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Litestar guard behind the one that learns who is calling; the body has not been read.
 
-    Raises Overloaded if requests with this key hold more than their share of the permits.
+    Raises Overloaded if requests with this key hold more than their share of the permits, except
+    for probes.
     """
     record: RequestRecord = connection.scope["record"]  # type: ignore[typeddict-item]
     admission: Admission = connection.app.state.admission
-    record.held.enter_context(admission.claim(record.owner))
+    if record.path not in PROBE_PATHS:
+        record.held.enter_context(admission.claim(record.owner))
 
 
 def require_loaded(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:

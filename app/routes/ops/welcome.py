@@ -3,7 +3,7 @@
 from litestar import get
 
 from app import __version__
-from app.routes.parameters import NATIVE_READING, CallDependency
+from app.routes.parameters import NATIVE_READING, CallDependency, native_errors
 from schemas.models import ModelDetails, Welcome
 
 
@@ -13,13 +13,14 @@ async def welcome() -> Welcome:
     return Welcome(message="Slipstream LLM API", version=__version__)
 
 
-@get("/model/info", responses=NATIVE_READING)
+@get("/model/info", responses=NATIVE_READING | native_errors(404))
 async def read_model_details(call: CallDependency) -> ModelDetails:
     """What is loaded and from where."""
-    models = call.models
-    places = (models.adapters.files.place(each.source) for each in models.adapters)
+    models, allows = call.models, call.caller.grant.allows
+    adapters = (each for each in models.adapters if allows(each.name))
+    places = (models.adapters.files.place(each.source) for each in adapters)
     return ModelDetails(
-        model_name=models.name,
+        model_name=models.resolve(None, allows),
         model_path=models.path,
         adapter_path=next(places, None),
         template=template_name(call.engine.tokenizer.chat_template),
