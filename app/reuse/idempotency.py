@@ -208,5 +208,4 @@ def check_same(first: bytes, digest: bytes) -> None:
 def name_of(request: Request[Any, Any, Any], key: str) -> str:
     """Under which an answer is kept: 64 hexadecimal digits of owner, path and key."""
     record: RequestRecord = request.scope["record"]  # type: ignore[typeddict-item]
-    owner = record.owner or request.headers.get("authorization", "")
-    return hashlib.sha256(encode((owner, record.path, key))).hexdigest()
+    return hashlib.sha256(encode((record.owner, record.path, key))).hexdigest()
