@@ -226,7 +226,7 @@ def read_keys(settings: Settings) -> tuple[str, ...]:
         return settings.api_keys
     try:
         lines = Path(settings.api_key_file).read_text().splitlines()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The key file cannot be read: {error}.") from error
     keys = tuple(line.strip() for line in lines if line.strip())
     if not keys:

@@ -26,12 +26,12 @@
             HubUnreachable      503
             TooManyConnections  503
             DeadlineUnreachable 503
+            UsageUnreadable     503
         DeadlineExceeded        504
         EngineError             our fault
             GenerationFailed    500
             EngineDead          503
         StateUnwritable         500, for instance a full disk
-        UsageUnreadable         503
         ClientDisconnected      nobody is there to read a reply; logged as 499
 
 Only these make a 4xx: a stray ValueError is a 500 with its traceback in the log.
@@ -276,6 +276,14 @@ class DeadlineUnreachable(CapacityError):
     code = "deadline_unreachable"
 
 
+class UsageUnreadable(CapacityError):
+    """The file of what keys have used is locked, damaged or away."""
+
+    type = "server_error"
+    code = "usage_unreadable"
+    retry_after_seconds = 10
+
+
 class DeadlineExceeded(ServerError):
     """The request's own deadline has passed; whoever set it does not want the reply any more."""
 
@@ -316,13 +324,6 @@ class StateUnwritable(ServerError):
     """What must outlive a restart could not be written."""
 
     code = "state_unwritable"
-
-
-class UsageUnreadable(ServerError):
-    """The file of what keys have used is damaged or away."""
-
-    status = 503
-    code = "usage_unreadable"
 
 
 class ClientDisconnected(ServerError):

@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ()
     api_key_file: Annotated[str, knob("File with one accepted key a line.")] = ""
     admin_keys: Annotated[
-        tuple[str, ...], knob("Keys that may also load and unload adapters. None: nobody may.")
+        tuple[str, ...], knob("Keys that may do everything: load adapters, read everybody's usage.")
     ] = ()
     key_file: Annotated[
         str,

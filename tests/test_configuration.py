@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
         (["serve"], {}, "'serve' stands where an option was expected."),
         ([], {"LLM_CONFIG": "/nowhere.toml"}, "The settings file /nowhere.toml cannot be read"),
         (["--api-key-file", "/nowhere"], {}, "The key file cannot be read"),
+        (["--api-key-file", sys.executable], {}, "The key file cannot be read"),
         ([], {"MODEL_TYPE": "vision"}, "The setting 'model_type' is wrong: invalid enum value"),
         (
             [],

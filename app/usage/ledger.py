@@ -67,6 +67,10 @@ class Ledger:
         finally:
             end.set()
             await writing
+            if self._waiting:
+                logger.error(
+                    "%d rows of usage are lost: they cannot be written", len(self._waiting)
+                )
 
     async def _write_until(self, end: asyncio.Event) -> None:
         while not end.is_set():

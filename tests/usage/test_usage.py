@@ -209,6 +209,7 @@ async def test_without_its_database_everything_but_usage_is_served(
     refused = await live.client.get("/v1/usage", headers=ONE)
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "usage_unreadable")
+    assert int(refused.headers["retry-after"]) > 0
     assert caplog.text.count("usage is kept in memory") == 1
     await asyncio.to_thread(broken.rename, broken.with_name("aside"))
     await live.server.app.litestar.state.ledger.write()
@@ -247,6 +248,17 @@ def full_disk(path: Path, timeout: float) -> sqlite3.Connection:
     connection = connect(path, timeout=timeout)
     connection.execute("PRAGMA max_page_count = 1")
     return connection
+
+
+async def test_what_cannot_be_written_in_the_end_is_told(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    book = Ledger(settings)
+    book.database.path.mkdir(parents=True)
+    async with book.written():
+        book.count("key-1", "model", "/chat", TokenCount(7))
+
+    assert "1 rows of usage are lost" in caplog.text
 
 
 def test_rows_that_wait_are_bounded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
