@@ -12,6 +12,10 @@ from app.errors import EngineDead
 LOOK_SECONDS = 0.1
 """How often it is looked whether the engine lives, as often as the server looks whether to stop."""
 
+STOPPED_SECONDS = 1.0
+"""Later than this after the last look, we were stopped meanwhile, perhaps with the engine: it was
+a container that was paused, or a machine that slept."""
+
 HEARTBEAT_SECONDS = 1.0
 """From one sign of life to asking for the next."""
 
@@ -33,22 +37,27 @@ class Pulse:
     async def failure(self, engine: Engine) -> Failure:
         """Wait until it has died or hangs.
 
-        It hangs if it is silent at two looks: a silence may have been our own, if we were stopped.
+        Time for which we were stopped ourselves is no silence of its.
         """
         listening = asyncio.create_task(self._listen(engine))
-        was_silent = False
+        looked = time.monotonic()
         try:
             while engine.status != "failed":
-                is_silent = self.silence_seconds > self._hang_seconds
-                if was_silent and is_silent:
+                if self.silence_seconds > self._hang_seconds:
                     return "hung"
-                was_silent = is_silent
                 await asyncio.sleep(LOOK_SECONDS)
+                was, looked = looked, time.monotonic()
+                self._forgive(looked - was - STOPPED_SECONDS)
             return "died"
         finally:
             listening.cancel()
             await asyncio.wait([listening])
             self._asked = math.inf
+
+    def _forgive(self, seconds: float) -> None:
+        """Of a silence that was our own; an asking from after that is not moved into the future."""
+        latest = max(self._asked, time.monotonic())
+        self._asked = min(self._asked + max(0.0, seconds), latest)
 
     async def _listen(self, engine: Engine) -> None:
         """Until the engine dies; from one that hangs nothing comes."""
