@@ -10,7 +10,7 @@ from vllm.v1.metrics.stats import RequestStateStats
 
 from app.engine.base import Origin, forget
 from app.engine.translation import VLLM_ERRORS, translate
-from app.errors import GenerationFailed
+from app.errors import EngineDead, GenerationFailed
 from app.primed import Primed
 
 UNFINISHED = frozenset({"abort", "error"})
@@ -90,7 +90,9 @@ class VLLMGeneration(Primed[RequestOutput]):
         try:
             await asyncio.wait([opening])
             self._first = opening.result()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, EngineDead):
+                self._abandon = forget  # it may run again, and is not paid for twice
             self._tell_unread()
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)
