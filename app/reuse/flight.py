@@ -1,9 +1,10 @@
 """One generation that several requests read, each at its own pace."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.engine.base import Generation, Output, forget
+from app.engine.base import ANYBODY, Generation, Origin, Output, forget
 from app.reuse.outputs import merged
 
 OUTPUTS_MERGED = 64
@@ -35,6 +36,9 @@ class Flight:
         self.abandon: Callable[[int], None] = forget
         """A reader's, and in the end the last one's: told what nobody is going to read."""
 
+        self.deadline = -math.inf
+        """The latest of its readers': until then somebody wants it."""
+
         self._num_read = 0
         self.num_merged = 0
         self._complete = complete
@@ -59,13 +63,14 @@ class Flight:
             self._failure = error
             raise
 
-    async def join(self, abandon: Callable[[int], None] = forget) -> "FlightReader":
+    async def join(self, origin: Origin = ANYBODY) -> "FlightReader":
         """Read it from its beginning, once there is one. Raises Lost, and what ended it before.
 
         A reader that is alone with it right now may still take it away, so that is waited for.
         """
         self.num_readers += 1
-        self.abandon = abandon
+        self.abandon = abandon = origin.abandon
+        self.deadline = max(self.deadline, origin.deadline)
         try:
             await asyncio.shield(self._beginning)
             while self._is_pulled_alone:

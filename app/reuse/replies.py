@@ -94,7 +94,7 @@ class ReplyCache:
             known = self._known(key, asked)
             flight = known or self._start(key, asked)
             try:
-                generation = await flight.join(asked.origin.abandon)
+                generation = await flight.join(asked.origin)
             except Lost:
                 continue
             source = self._source(flight, is_new=known is None)
@@ -133,7 +133,7 @@ class ReplyCache:
         def abandon(num_tokens: int) -> None:
             flight.abandon(num_tokens)
 
-        origin = msgspec.structs.replace(asked.origin, abandon=abandon)
+        origin = msgspec.structs.replace(asked.origin, abandon=abandon, deadline=flight.deadline)
         return await self._behind.submit(asked.prompt, asked.sampling, asked.adapter, origin)
 
     def _complete(self, key: str, flight: Flight) -> None:

@@ -86,6 +86,17 @@ async def test_other_owners_priorities_and_adapters_share_nothing(
     await second.aclose()
 
 
+async def test_a_generation_may_begin_as_late_as_any_of_its_readers_wants_it(
+    fake: FakeEngine, cache: ReplyCache
+) -> None:
+    origins = [Origin(deadline=each) for each in (5.0, 9.0, 7.0)]
+    submissions = [cache.submit(PROMPT, GREEDY, None, each) for each in origins]
+
+    for generation in await asyncio.gather(*submissions):
+        await generation.aclose()
+    assert [each.origin.deadline for each in fake.submissions] == [9.0]
+
+
 async def test_versions_of_an_adapter_share_nothing(fake: FakeEngine, cache: ReplyCache) -> None:
     versions = [Adapter(f"pirate@{number:08x}", number, "") for number in (1, 2)]
     generations = [await cache.submit(PROMPT, GREEDY, each) for each in versions]
