@@ -56,6 +56,7 @@ class SupervisedEngine:
         self._engine = make()
         self._phase: Status = "loading"
         self._pulse = Pulse(settings.hang_seconds)
+        self._down_since = math.inf
         self._failures: deque[float] = deque()
         self._adapters: dict[int, Adapter] = {}
         self._pinned: set[int] = set()
@@ -96,7 +97,7 @@ class SupervisedEngine:
         engine = self._engine
         self.tokenizer, self.limits = engine.tokenizer, engine.limits
         self.layers, self.description = engine.layers, engine.description
-        self._phase = "ready"
+        self._phase, self._down_since = "ready", math.inf
         for turn in self._turns():
             turn.set_result(None)
 
@@ -105,6 +106,7 @@ class SupervisedEngine:
         while True:
             failure = await self._pulse.failure(self._engine)
             self._phase = "restarting"
+            self._down_since = min(self._down_since, time.monotonic())
             await self._engine.close()
             if self._count_failures() > self._settings.max_engine_failures:
                 return logger.error("the engine %s once more, and is not started again", failure)
@@ -144,19 +146,21 @@ class SupervisedEngine:
             logger.error("%s", error.message, exc_info=logger.isEnabledFor(logging.DEBUG))
             await engine.close()
 
-    async def _available(self, deadline: float = math.inf) -> Engine:
+    async def _available(self, arrived: float = math.inf) -> Engine:
         """The engine, waited for while it is started again.
 
-        Raises EngineRestarting if that takes too long, and EngineDead.
+        What arrived while it is down has waited for it since, wherever that was. Raises
+        EngineRestarting if it takes too long, and EngineDead.
         """
         if self.status not in UP:
-            await self._wait_until_up(deadline)
+            await self._wait_until_up(arrived)
         return self._engine
 
-    async def _wait_until_up(self, deadline: float) -> None:
+    async def _wait_until_up(self, arrived: float) -> None:
         if self.status == "failed":
             raise EngineDead("The engine is not running.")
-        limit = min(self._settings.restart_wait_seconds, deadline - time.monotonic())
+        waited = max(0.0, time.monotonic() - max(self._down_since, arrived))
+        limit = self._settings.restart_wait_seconds - waited
         turn = asyncio.get_running_loop().create_future()
         self._waiting.add(turn)
         try:
@@ -188,10 +192,10 @@ class SupervisedEngine:
         Raises EngineRestarting beside what `base.Submitter` raises.
         """
         for _ in range(self._settings.max_reruns):
-            engine = await self._available(origin.deadline)
+            engine = await self._available(origin.arrived)
             with suppress(EngineDead):
                 return await engine.submit(prompt, sampling, adapter, origin)
-        engine = await self._available(origin.deadline)
+        engine = await self._available(origin.arrived)
         return await engine.submit(prompt, sampling, adapter, origin)
 
     async def add_adapter(self, adapter: Adapter) -> None:

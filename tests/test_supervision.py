@@ -1,6 +1,7 @@
 """Engines that die, hang and do not start, behind a server that goes on."""
 
 import asyncio
+import math
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.engine.base import Adapter
+from app import supervision
+from app.engine.base import Adapter, Origin, RenderedPrompt, Sampling
 from app.errors import EngineDead, EngineRestarting
 from app.metrics import Metrics
 from app.settings import Settings
@@ -175,6 +177,74 @@ async def test_who_waits_too_long_is_told_when_to_come_back() -> None:
         assert reply.status_code == 503
         assert reply.json()["error"]["code"] == "engine_restarting"
         assert reply.headers["retry-after"] == str(EngineRestarting.retry_after_seconds)
+
+
+class Clock:
+    """Time as supervision sees it; the loop's goes on."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+async def submit(engine: Any, arrived: float) -> Any:
+    prompt, sampling = RenderedPrompt([1]), Sampling({"max_tokens": 4}, stream=True)
+    return await engine.submit(prompt, sampling, None, Origin(arrived=arrived))
+
+
+async def test_time_in_the_queue_is_time_waited_for_the_next_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(supervision, "time", clock)
+    async with supervised(restart_wait_seconds=60) as running:
+        running.engines.prepare = hold
+        running.engines.newest.die()
+        await running.until_made(2)
+        clock.now += 100
+
+        with pytest.raises(EngineRestarting):
+            await asyncio.wait_for(submit(running.engine, clock.now - 500), LIMIT_SECONDS)
+        recent = [
+            asyncio.create_task(submit(running.engine, arrived))
+            for arrived in (clock.now - 10, math.inf)
+        ]
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while len(running.engine._waiting) < 2:
+                await asyncio.sleep(0)
+        running.engines.newest.loaded.set()
+        for generation in await asyncio.wait_for(asyncio.gather(*recent), LIMIT_SECONDS):
+            await generation.aclose()
+
+
+async def test_who_has_waited_for_a_place_may_wait_for_an_engine_that_dies_just_now() -> None:
+    async with supervised() as running:
+        running.engines.prepare = hold
+        running.engines.newest.die()
+        waiting = asyncio.create_task(submit(running.engine, arrived=0))
+        await running.until_made(2)
+        assert not waiting.done()
+
+        running.engines.newest.loaded.set()
+        await (await asyncio.wait_for(waiting, LIMIT_SECONDS)).aclose()
+
+
+async def test_an_impatient_request_takes_no_reply_from_those_that_share_it() -> None:
+    async with supervised() as running:
+        running.engines.prepare = hold
+        running.engines.newest.die()
+        impatient = asyncio.create_task(generate(running.client, temperature=0, timeout=1))
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not running.engine._waiting:
+                await asyncio.sleep(0.01)
+        patient = asyncio.create_task(generate(running.client, temperature=0))
+
+        assert (await impatient).status_code == 504
+        running.engines.newest.loaded.set()
+        reply = await patient
+
+        assert (reply.status_code, reply.headers.get("x-cache")) == (200, "shared")
 
 
 async def test_a_client_that_leaves_while_it_waits_disturbs_nobody() -> None:

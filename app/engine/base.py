@@ -171,6 +171,9 @@ class Origin(msgspec.Struct, frozen=True):
     deadline: float = math.inf
     """On the clock of `time.monotonic`; nobody waits any longer."""
 
+    arrived: float = math.inf
+    """On the same clock: when it came, if that is longer ago than just now."""
+
     note_queued: Callable[[float], None] = unnoted
     """Told the seconds that a generation waited for its turn."""
 

@@ -209,5 +209,7 @@ def ticket_for(prompt: RenderedPrompt, sampling: Sampling, origin: Origin) -> Ti
 
 def in_engine(origin: Origin, ticket: Ticket) -> Origin:
     """The same with its turn among what the engine has, in seconds: lower goes first."""
+    arrived = ticket.arrived
     tier = 0 if ticket.waited_out else ticket.tier
-    return msgspec.structs.replace(origin, priority=int(ticket.arrived) + tier * TIER_LEAD_SECONDS)
+    priority = int(arrived) + tier * TIER_LEAD_SECONDS
+    return msgspec.structs.replace(origin, priority=priority, arrived=arrived)

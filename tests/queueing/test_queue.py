@@ -86,6 +86,17 @@ async def test_engine_is_given_what_it_runs_and_a_margin() -> None:
     await close(tasks)
 
 
+async def test_the_engine_is_told_when_what_waited_arrived() -> None:
+    bench = Bench()
+    generations = await bench.occupied()
+    waiting = await bench.submit()
+    before = time.monotonic()
+    await generations[0].aclose()
+    await (await waiting).aclose()
+
+    assert bench.engine.asked.origin.arrived <= before
+
+
 async def test_each_end_lets_exactly_one_go() -> None:
     bench = Bench()
     generations = await bench.occupied()
