@@ -137,14 +137,22 @@ class SupervisedEngine:
             await engine.start()
             async with self._restoring:
                 for adapter in [*self._adapters.values()]:
-                    await engine.add_adapter(adapter)
-                    if adapter.number in self._pinned:
-                        await engine.pin_adapter(adapter)
+                    await self._restore(engine, adapter)
                 self._adopt()
             logger.info("the engine is ready after %.0f s", time.monotonic() - started)
         except ServerError as error:
             logger.error("%s", error.message, exc_info=logger.isEnabledFor(logging.DEBUG))
             await engine.close()
+
+    async def _restore(self, engine: Engine, adapter: Adapter) -> None:
+        """Nobody listens yet whether the engine lives."""
+        try:
+            async with asyncio.timeout(self._settings.hang_seconds):
+                await engine.add_adapter(adapter)
+                if adapter.number in self._pinned:
+                    await engine.pin_adapter(adapter)
+        except TimeoutError:
+            raise EngineDead(f"The new engine hangs over adapter {adapter.name}.") from None
 
     async def _available(self, arrived: float = math.inf) -> Engine:
         """The engine, waited for while it is started again.

@@ -225,6 +225,8 @@ class FakeEngine:
         self.loaded.set()
         self.beating = asyncio.Event()
         self.beating.set()
+        self.adding = asyncio.Event()
+        self.adding.set()
 
     def die(self) -> None:
         """As if its process were killed."""
@@ -252,6 +254,7 @@ class FakeEngine:
             raise self.start_failure or EngineDead("The engine has died.")
 
     async def add_adapter(self, adapter: Adapter) -> None:
+        await any_of(self.adding, self.died)
         if self.refusal:
             raise self.refusal
         self.adapters[adapter.number] = adapter

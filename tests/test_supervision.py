@@ -247,6 +247,22 @@ async def test_an_impatient_request_takes_no_reply_from_those_that_share_it() ->
         assert (reply.status_code, reply.headers.get("x-cache")) == (200, "shared")
 
 
+async def test_an_engine_that_hangs_over_an_adapter_is_replaced() -> None:
+    async with supervised(hang_seconds=0.1, stall_seconds=0.05) as running:
+        await running.engine.add_adapter(ADAPTERS[0])
+
+        def hang(engine: FakeEngine) -> None:
+            running.engines.prepare = lambda _: None
+            engine.adding.clear()
+
+        running.engines.prepare = hang
+        running.engines.newest.die()
+        await running.until_made(3)
+        await running.until("healthy")
+
+        assert running.engines.newest.adapters == {1: ADAPTERS[0]}
+
+
 async def test_a_client_that_leaves_while_it_waits_disturbs_nobody() -> None:
     async with supervised() as running:
         running.engines.prepare = hold
