@@ -163,9 +163,9 @@ class Front:
         return True
 
     def _caller(self, headers: Headers) -> Caller:
-        """Raises Unauthorized."""
-        presented = dict(headers).get(b"authorization", b"").decode("latin-1")
-        return self._keys.caller(bearer_key(presented))
+        """Of several keys the first counts, as for a replica. Raises Unauthorized."""
+        presented = (value for name, value in headers if name == b"authorization")
+        return self._keys.caller(bearer_key(next(presented, b"").decode("latin-1")))
 
     async def _tell_metrics(self, scope: HTTPScope, record: RequestRecord) -> None:
         """Ours and every replica's. Raises Unauthorized and Forbidden."""

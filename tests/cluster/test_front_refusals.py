@@ -127,6 +127,18 @@ async def test_without_a_key_no_body_reaches_a_replica() -> None:
     assert [bool(body) for body in bodies] == [False, False, True]
 
 
+async def test_front_and_replicas_take_the_same_of_two_keys() -> None:
+    statuses = []
+    async with running_front(Settings(port=0, api_keys=("right",)), "one") as front:
+        for keys in (("right", "wrong"), ("wrong", "right")):
+            headers = [("authorization", f"Bearer {key}") for key in keys]
+            for method, path in (("POST", "/chat"), ("GET", "/metrics")):
+                reply = await front.client.request(method, path, json=CHAT, headers=headers)
+                statuses.append(reply.status_code)
+
+    assert statuses == [200, 200, 401, 401]
+
+
 async def test_a_body_that_is_too_large_is_413_and_read_no_further() -> None:
     async with running_front(Settings(port=0, max_body_bytes=2048), "one") as front:
 
