@@ -27,7 +27,7 @@ from app.engine.base import (
     Status,
     Tokenizer,
 )
-from app.errors import EngineDead, EngineRestarting, ServerError
+from app.errors import Draining, EngineDead, EngineRestarting, ServerError
 from app.metrics import Metrics
 from app.pulse import Pulse
 from app.settings import Settings
@@ -88,7 +88,7 @@ class SupervisedEngine:
     def _note_end(self, supervising: asyncio.Task[None]) -> None:
         """Without anybody to supervise it, an engine is as good as dead."""
         self._phase = "failed"
-        self._refuse("The engine is not running.")
+        self._refuse(EngineDead("The engine is not running."))
         if not supervising.cancelled() and supervising.exception():
             logger.error("supervision ended", exc_info=supervising.exception())
 
@@ -179,10 +179,10 @@ class SupervisedEngine:
         finally:
             self._waiting.discard(turn)
 
-    def _refuse(self, sentence: str) -> None:
+    def _refuse(self, error: ServerError) -> None:
         """Tell what waits for an engine that it waits in vain."""
         for turn in self._turns():
-            turn.set_exception(EngineDead(sentence))
+            turn.set_exception(error)
 
     def _turns(self) -> list[asyncio.Future[None]]:
         """Of what waits for an engine, and has not been cancelled just now."""
@@ -231,8 +231,8 @@ class SupervisedEngine:
         await (await self._available()).heartbeat()
 
     async def abort_all(self) -> None:
-        """End what is running and what waits for an engine."""
-        self._refuse("The server is shutting down.")
+        """End what is running; what waits for an engine raises Draining."""
+        self._refuse(Draining("The server is shutting down."))
         if self.status in UP:
             await self._engine.abort_all()
 

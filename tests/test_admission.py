@@ -87,7 +87,7 @@ async def test_second_signal_ends_what_waits_for_the_engine_too() -> None:
         hold.set()
         await asyncio.wait(tasks)
 
-    assert [task.result().status_code for task in done] == [500]
+    assert [task.result().status_code for task in done] == [503]
     assert len(engine.submissions) == 2, "what waited was not begun any more"
 
 

@@ -386,5 +386,6 @@ async def test_a_signal_while_it_restarts_ends_it_and_what_waits() -> None:
 
         running.server.handle_exit(signal.SIGTERM, None)
 
-        assert (await waiting).status_code == 503
+        reply = await waiting
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
         assert not running.server.engine_failed

@@ -26,7 +26,7 @@ from app.engine.base import (
 from app.errors import (
     CapacityError,
     DeadlineUnreachable,
-    GenerationFailed,
+    Draining,
     Overloaded,
     ServerError,
 )
@@ -98,9 +98,9 @@ class FairQueue:
         metrics.taken.set_function(lambda: self._taken)
 
     async def abort_all(self) -> None:
-        """End what waits and what runs; for each GenerationFailed is raised."""
+        """End what waits, which raises Draining, and what runs, which raises GenerationFailed."""
         while self._backlog:
-            self._turn_away(self._backlog.first, GenerationFailed("The server is shutting down."))
+            self._turn_away(self._backlog.first, Draining("The server is shutting down."))
         await self._engine.abort_all()
 
     async def _place(self, ticket: Ticket, deadline: float) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.base import HIGH, LOW, NORMAL, Generation, Limits, Origin, RenderedPrompt, Sampling
-from app.errors import DeadlineUnreachable, GenerationFailed, Overloaded
+from app.errors import DeadlineUnreachable, Draining, GenerationFailed, Overloaded
 from app.metrics import Metrics
 from app.queueing.queue import TIER_LEAD_SECONDS, FairQueue
 from app.settings import Settings
@@ -288,7 +288,7 @@ async def test_end_of_the_server_ends_what_waits_and_what_runs() -> None:
     await bench.queue.abort_all()
     await settled()
 
-    assert all(isinstance(task.exception(), GenerationFailed) for task in tasks[-2:])
+    assert all(isinstance(task.exception(), Draining) for task in tasks[-2:])
     assert all(each.aborted.is_set() for each in bench.engine.submissions)
     await close(tasks[:-2])
 
