@@ -135,6 +135,7 @@ async def test_web_pages_may_read_why_they_were_not_let_in() -> None:
     assert (allowed.status_code, other.status_code) == (503, 503)
     assert allowed.headers["access-control-allow-origin"] == "https://a.example"
     assert allowed.headers["vary"] == "Origin"
+    assert "retry-after" in allowed.headers["access-control-expose-headers"]
     assert "access-control-allow-origin" not in other.headers
 
 

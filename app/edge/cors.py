@@ -8,11 +8,27 @@ from litestar.types import HTTPScope
 
 from app.settings import Settings
 
+KINDS = ("requests", "tokens")
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
+READABLE = [
+    "idempotent-replayed",
+    "retry-after",
+    *(f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining", "reset") for kind in KINDS),
+    "x-cache",
+    "x-ignored-params",
+    "x-request-id",
+    "x-schema-aliases",
+    "x-schema-checked-after",
+]
+"""Headers of ours that pages may see; browsers hide from them all but a few of HTTP's own."""
+
+
 def cors_config(settings: Settings) -> CORSConfig | None:
-    return CORSConfig(list(settings.cors_origins)) if settings.cors_origins else None
+    if not settings.cors_origins:
+        return None
+    return CORSConfig(list(settings.cors_origins), expose_headers=READABLE)
 
 
 def cors_headers(cors: CORSConfig | None, scope: HTTPScope) -> Mapping[str, str]:
