@@ -37,12 +37,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--no-faults", action="store_true", help="leave the engine alone")
     parser.add_argument("--no-pictures", action="store_true", help="start no vision model")
     parser.add_argument("--report", type=Path, help="where to write the report; else it is printed")
+    parser.add_argument("--folder", type=Path, help="where the logs stay; else they are removed")
     return parser.parse_args()
 
 
 async def main(chosen: argparse.Namespace) -> int:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = chosen.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         versions = make_versions(folder / "adapters")
         adapters = ("--adapter-dir", str(folder / "adapters"), "--adapters", demo_adapters())
         text = stack.enter_context(serving("text", folder / "text", *OPTIONS, *adapters))

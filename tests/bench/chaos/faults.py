@@ -19,7 +19,7 @@ PAUSE_SECONDS = (20.0, 60.0)
 """Between two faults, once the server is ready again."""
 
 STOPPED_SECONDS = (2.0, 20.0)
-RECOVERY_SECONDS = 180.0
+RECOVERY_SECONDS = 600.0
 SWAP_SECONDS = (2.0, 10.0)
 SWAPPED = "swapped"
 
