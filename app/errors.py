@@ -31,6 +31,7 @@
         EngineError             our fault
             GenerationFailed    500
             EngineDead          503
+                EngineDeadAgain
         StateUnwritable         500, for instance a full disk
         ClientDisconnected      nobody is there to read a reply; logged as 499
 
@@ -318,6 +319,15 @@ class EngineDead(EngineError):
     @property
     def headers(self) -> dict[str, str]:
         return {"retry-after": "30"}
+
+
+class EngineDeadAgain(EngineDead):
+    """One engine after the other died over this request, which may be why: it is not sent again
+    by clients that retry by themselves, and so does not end the server."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"x-should-retry": "false"}
 
 
 class StateUnwritable(ServerError):

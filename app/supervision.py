@@ -27,7 +27,7 @@ from app.engine.base import (
     Status,
     Tokenizer,
 )
-from app.errors import Draining, EngineDead, EngineRestarting, ServerError
+from app.errors import Draining, EngineDead, EngineDeadAgain, EngineRestarting, ServerError
 from app.metrics import Metrics
 from app.pulse import Pulse
 from app.settings import Settings
@@ -197,14 +197,19 @@ class SupervisedEngine:
     ) -> Generation:
         """Start a request and wait for its first output, on another engine if one dies over it.
 
-        Raises EngineRestarting beside what `base.Submitter` raises.
+        Raises EngineRestarting and EngineDeadAgain beside what `base.Submitter` raises.
         """
         for _ in range(self._settings.max_reruns):
             engine = await self._available(origin.arrived)
             with suppress(EngineDead):
                 return await engine.submit(prompt, sampling, adapter, origin)
         engine = await self._available(origin.arrived)
-        return await engine.submit(prompt, sampling, adapter, origin)
+        try:
+            return await engine.submit(prompt, sampling, adapter, origin)
+        except EngineDead as error:
+            if self._settings.max_reruns == 0:
+                raise
+            raise EngineDeadAgain(error.message) from error
 
     async def add_adapter(self, adapter: Adapter) -> None:
         """Load it, and again into each engine that follows."""
