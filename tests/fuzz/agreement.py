@@ -68,7 +68,9 @@ def is_decodable(case: schemathesis.Case, response: Response) -> bool:
     if asked is None:  # a time that is past, for instance, is more than the document can ask for
         return True
     (content,) = asked["content"].values()
-    struct = STRUCTS[content["schema"]["$ref"].removeprefix(SCHEMAS)]
+    struct = STRUCTS.get(content["schema"].get("$ref", "").removeprefix(SCHEMAS))
+    if struct is None:  # another server's, whose decoder is not here to be asked
+        return True
     body = response.request.body
     try:
         decode_body(body if isinstance(body, bytes) else str(body).encode(), struct)
