@@ -115,18 +115,28 @@ async def until_loaded(live: LiveServer) -> None:
 
 
 ENGINES = ("real_server", "random_server", "vision_server")
-"""Servers that take long to start: what wants one of them runs in one process."""
+"""Servers that take long to start."""
 
 
 def group_of(item: pytest.Item) -> str:
-    """Of tests that share what is costly; `just test` runs two groups at a time."""
+    """Of tests that share what is costly; `just test` runs two groups at a time.
+
+    What wants one of the engines runs without a break, in one process: vLLM's metrics are those of
+    the engine that a process has started last.
+    """
+    if chosen := item.get_closest_marker("xdist_group"):
+        return str(chosen.args[0])
     names: list[str] = getattr(item, "fixturenames", [])
     return next((name for name in ENGINES if name in names), str(item.path))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    groups = {item: group_of(item) for item in items}
+    first = {group: place for place, group in reversed([*enumerate(groups.values())])}
+    items.sort(key=lambda item: first[groups[item]])
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
     if not Path("/dev/nvidiactl").exists():
         for item in items:
             if item.get_closest_marker("gpu"):

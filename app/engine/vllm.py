@@ -94,6 +94,9 @@ class VLLMEngine:
         self._settings = settings
         self._marks = marks
         self._files = files or partial(resolve_checkpoint, settings, sys.stderr)
+        self._others: frozenset[Any] = frozenset()
+        """Processes that were there before this engine's."""
+
         self._opening: asyncio.Task[AsyncLLMEngine] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._llm: AsyncLLMEngine | None = None
@@ -111,6 +114,7 @@ class VLLMEngine:
 
     async def start(self) -> None:
         """Load the model in a thread: it takes seconds to minutes, and probes want answers."""
+        self._others = frozenset(multiprocessing.active_children())
         self._opening = asyncio.create_task(asyncio.to_thread(self._open))
         try:
             llm = await asyncio.shield(self._opening)
@@ -305,7 +309,7 @@ class VLLMEngine:
         """Its thread cannot be cancelled; it may still be waiting for a slow download."""
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while not opening.done() and time.monotonic() < deadline:
-            for child in multiprocessing.active_children():
+            for child in {*multiprocessing.active_children()} - self._others:
                 child.kill()  # a core that is being made notes a SIGTERM, and goes on
             await asyncio.wait([opening], timeout=0.2)
 

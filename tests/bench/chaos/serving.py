@@ -51,16 +51,21 @@ class Serving:
         return said.partition("listening on ")[2].partition(",")[0]
 
     def until_ready(self, seconds: float = START_SECONDS) -> float:
-        """Wait until it takes requests; returns for how long. Raises TimeoutError."""
+        """Wait until it takes requests; returns for how long. Raises TimeoutError, RuntimeError."""
         started = time.monotonic()
         while not self.is_ready():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} has ended: {self._console.read_text()[-2000:]}")
             if time.monotonic() - started > seconds:
                 raise TimeoutError(f"{self.name} is not ready after {seconds} s")
             time.sleep(0.2)
         return time.monotonic() - started
 
     def is_ready(self) -> bool:
-        return self.admin.get("/health/ready").status_code == 200
+        try:
+            return self.admin.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
 
     @property
     def processes(self) -> list[psutil.Process]:
