@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.engine
 
 RUNNING = 8
 PROMPTS = 200
-LONG = {"max_tokens": 400, "ignore_eos": True, "temperature": 0}
+LONG: dict[str, Any] = {"max_tokens": 400, "ignore_eos": True, "temperature": 0}
 SHORT = {"max_tokens": 32, "ignore_eos": True, "temperature": 0}
 
 
@@ -58,7 +59,11 @@ async def test_chats_overtake_a_batch_of_two_hundred(crowded: LiveServer) -> Non
 
 async def test_chats_keep_their_memory_and_batches_lose_it(crowded: LiveServer) -> None:
     """What is preempted goes on later, and says the same as when it is alone."""
-    prompt = {"prompt": "What is continuous batching?", **LONG}
+    prompt = {
+        "prompt": "What is continuous batching?",
+        **LONG,
+        "max_tokens": 2 * LONG["max_tokens"],
+    }
     alone = await crowded.client.post("/generate", json=prompt)
     before = preemptions()
     batch = [
