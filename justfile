@@ -34,7 +34,7 @@ key *options: setup
 
 # Run the tests
 test *options: (setup "-r locks/dev.txt -r locks/cluster.txt")
-    {{python}} -m pytest --numprocesses 2 --dist loadgroup "$@"
+    {{python}} -m pytest --numprocesses 2 --dist loadscope "$@"
 
 # Check format, lint, types and known vulnerabilities; changes nothing
 check: (setup "-r locks/dev.txt")

@@ -5,10 +5,12 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
+from xdist.scheduler import LoadScopeScheduling
 
 from app.engine.environment import prepare_environment
 from app.settings import Settings
@@ -118,25 +120,31 @@ ENGINES = ("real_server", "random_server", "vision_server")
 """Servers that take long to start."""
 
 
-def group_of(item: pytest.Item) -> str:
-    """Of tests that share what is costly; `just test` runs two groups at a time.
+class EnginesTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Deals out files whole, and those of tests/engine to one process: they share engines."""
 
-    What wants one of the engines runs without a break, in one process: vLLM's metrics are those of
-    the engine that a process has started last.
-    """
-    if chosen := item.get_closest_marker("xdist_group"):
-        return str(chosen.args[0])
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folder = path.rpartition("/")[0]
+        return folder if folder.endswith("tests/engine") else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return EnginesTogether(config, log)
+
+
+def engine_of(item: pytest.Item) -> str:
+    """The engine that it wants, else its file."""
     names: list[str] = getattr(item, "fixturenames", [])
     return next((name for name in ENGINES if name in names), str(item.path))
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    groups = {item: group_of(item) for item in items}
-    first = {group: place for place, group in reversed([*enumerate(groups.values())])}
-    items.sort(key=lambda item: first[groups[item]])
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
+    """What wants one engine runs without a break: vLLM's metrics are the last started engine's."""
+    engines = [engine_of(item) for item in items]
+    first = {engine: place for place, engine in reversed([*enumerate(engines)])}
+    items.sort(key=lambda item: first[engine_of(item)])
     if not Path("/dev/nvidiactl").exists():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -30,10 +30,7 @@ async def supervised(fake: FakeEngine) -> AsyncIterator[Engine]:
     await engine.close()
 
 
-REAL = pytest.param("real", marks=[pytest.mark.engine, pytest.mark.xdist_group("real_server")])
-
-
-@pytest.fixture(params=["fake", "supervised", REAL])
+@pytest.fixture(params=["fake", "supervised", pytest.param("real", marks=pytest.mark.engine)])
 def any_engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "real":
         return request.getfixturevalue("real_server").server.app.engine

@@ -22,7 +22,6 @@ from app.keys.ring import KeyRing
 from app.settings import Settings
 from tests.fake_engine import FakeEngine
 from tests.images.pictures import plain
-from tests.live_server import LiveServer
 from tests.scorecard.raw import RawReply, ask_raw
 from tests.scorecard.target import OUR_KEY, ROOT, Target, our_server
 
@@ -157,28 +156,6 @@ def test_b4_keys_prompts_and_pictures_are_in_no_log(
     for log in logs:
         for secret in (OUR_KEY, SECRET_WORDS, "nobody shall", SECRET_NAME, picture[:40]):
             assert secret not in log
-
-
-async def cached_tokens(live: LiveServer, prompt: str, key: str | None) -> int:
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    body = {"prompt": prompt, "max_tokens": 1}
-    reply = await live.client.post("/v1/completions", json=body, headers=headers)
-    assert reply.status_code == 200
-    cached: int = reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
-    return cached
-
-
-@pytest.mark.engine
-async def test_b5_no_key_is_answered_from_what_another_one_asked(real_server: LiveServer) -> None:
-    prompt = "What one tenant asks is no business of another's. " * 40
-
-    first = await cached_tokens(real_server, prompt, None)
-    again = await cached_tokens(real_server, prompt, None)
-    other = await cached_tokens(real_server, prompt, "boss")
-    other_again = await cached_tokens(real_server, prompt, "boss")
-
-    assert (first, other) == (0, 0)
-    assert again == other_again > 100
 
 
 @pytest.fixture
