@@ -262,7 +262,7 @@ async def test_a_body_behind_its_refusal_leaves_the_connection_to_the_next_reque
         writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
         await asyncio.wait_for(reader.readuntil(b"}"), 5)
         writer.write(b"{}")
-        await until_received(live, 1)
+        await until_received(live, writer, 1)
         for _ in range(20):
             clock.sweep(live)
         writer.write(PROBE)
@@ -342,19 +342,22 @@ async def test_body_may_take_its_time_if_it_comes_fast_enough(
         writer.write(request("/generate", {"prompt": "a"}).removesuffix(body))
         for number, byte in enumerate(body):
             writer.write(bytes([byte]))
-            await until_received(live, number)
+            await until_received(live, writer, number)
             clock.sweep(live)
         reply = await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
 
     assert f" {status} ".encode() in reply
 
 
-async def until_received(live: LiveServer, count: int) -> None:
-    """So much of the only body, or its connection hears nothing any more."""
+async def until_received(live: LiveServer, writer: asyncio.StreamWriter, count: int) -> None:
+    """More of the connection's body than that, or it hears nothing any more."""
+    [server_side] = (
+        each
+        for each in live.server.server_state.connections
+        if each.client == writer.get_extra_info("sockname")
+    )
     async with asyncio.timeout(5):
-        while not any(
-            each.is_deaf or each.body_bytes > count for each in live.server.server_state.connections
-        ):
+        while not (server_side.is_deaf or server_side.body_bytes > count):
             await asyncio.sleep(0)
 
 
