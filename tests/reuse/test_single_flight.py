@@ -253,6 +253,7 @@ async def test_nobody_left_aborts(
     body = chat(words, stream=stream)
     requests = [start(client.post("/chat", json=body)) for _ in range(3)]
     await until_read_by(live, 3)
+    await asyncio.wait_for(engine.submitted.wait(), 5)
 
     for request in requests:
         request.cancel()
