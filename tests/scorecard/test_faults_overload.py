@@ -25,11 +25,11 @@ from tests.scorecard.target import OUR_KEY, Pulse, Target, our_server
 TOKENS = 200
 REFUSALS = {429, 503}
 REFUSAL_SECONDS = 0.05
-PLACES, QUEUED = 10, 20
+PLACES, QUEUED = 5, 7
 """Of the small server: what its engine is given, and what may wait."""
 
 SMALL = (
-    *("--max-num-seqs", "8", "--max-queued-requests", str(QUEUED), "--queue-margin", "0.25"),
+    *("--max-num-seqs", "4", "--max-queued-requests", str(QUEUED), "--queue-margin", "0.25"),
     *("--single-flight", "false"),  # all ask the same
 )
 OTHER_KEY = "another-key"
