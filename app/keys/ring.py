@@ -1,9 +1,9 @@
 """Every key that is accepted, from the settings and from the key file, and who holds it."""
 
-import asyncio
 import datetime
 import hmac
 import logging
+from asyncio import sleep, to_thread
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,10 +52,10 @@ class KeyRing:
         if self.file is None:
             return
         try:
-            grants = await asyncio.to_thread(self.file.read)
+            grants = await to_thread(self.file.read)
             if self._grants and not grants:
-                await asyncio.sleep(REWRITE_SECONDS)
-                grants = await asyncio.to_thread(self.file.read)
+                await sleep(REWRITE_SECONDS)
+                grants = await to_thread(self.file.read)
         except ConfigurationError as error:
             logger.error("the keys stay as they were: %s", error.message)
             return

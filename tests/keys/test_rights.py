@@ -146,7 +146,7 @@ async def test_a_file_that_is_empty_while_it_is_written_takes_no_key_away(
         assert ring.caller("somebody").alias == "somebody"
         key_file.path.write_text(text)
 
-    monkeypatch.setattr("app.keys.ring.asyncio.sleep", wait)
+    monkeypatch.setattr("app.keys.ring.sleep", wait)
     await ring.reload()
 
     assert ring.caller("somebody").alias == "somebody"
