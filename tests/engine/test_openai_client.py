@@ -54,7 +54,7 @@ async def test_stream(sdk: openai.AsyncOpenAI) -> None:
     assert text == GREETING
     assert chunks[0].choices[0].delta.role == "assistant"
     assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens == len(chunks) - 2
+    assert chunks[-1].usage.completion_tokens >= len(chunks) - 2  # fewer where they wait
 
 
 async def test_three_choices(sdk: openai.AsyncOpenAI) -> None:

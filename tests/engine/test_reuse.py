@@ -24,7 +24,8 @@ async def test_the_engine_computes_the_same_requests_once(
 ) -> None:
     client = real_server.client
     message = {"role": "user", "content": f"What is LoRA? {fields} {stream}"}
-    body = {"messages": [message], "max_tokens": 100, "stream": stream, **fields}
+    length = {"max_tokens": 1000, "ignore_eos": True}  # the last asks while it is under way
+    body = {"messages": [message], "stream": stream, **length, **fields}
     before = await num_ended(client)
 
     replies = await asyncio.gather(*(client.post("/chat", json=body) for _ in range(MANY)))

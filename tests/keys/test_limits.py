@@ -97,19 +97,17 @@ async def test_changing_a_key_does_not_forget_what_it_has_used(
 ) -> None:
     headers = hire("a", requests_per_minute=2)
     async with running_server(settings, FakeEngine()) as live:
-        for _ in range(2):
-            await live.client.get("/v1/models", headers=headers)
+        replies = [await live.client.get("/v1/models", headers=headers) for _ in range(2)]
         text = key_file.path.read_text().replace("minute = 2", "minute = 3")
         replace_file(key_file.path, text.encode())
         async with asyncio.timeout(10):
-            while True:
-                reply = await live.client.get("/v1/models", headers=headers)
-                if limits(reply).get("limit-requests") == "3":
-                    break
+            while limits(replies[-1]).get("limit-requests") != "3":
+                replies.append(await live.client.get("/v1/models", headers=headers))
                 await asyncio.sleep(0.01)
+        replies += [await live.client.get("/v1/models", headers=headers) for _ in range(2)]
 
-    assert reply.status_code in (200, 429)
-    assert limits(reply)["remaining-requests"] == "0"
+    assert {reply.status_code for reply in replies} == {200, 429}
+    assert sum(reply.status_code == 200 for reply in replies) == 3
 
 
 async def test_a_key_that_comes_back_has_not_got_new_limits(

@@ -44,6 +44,7 @@ class Serving:
 
     def __init__(self, folder: Path, *options: str) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LLM_")}
+        environment["XDG_STATE_HOME"] = str(folder)  # adapters that others unload are here
         command = (*SERVE, "--log-dir", str(folder), *options)
         self.log = folder / "console"
         with self.log.open("wb") as output:
