@@ -4,13 +4,21 @@ import math
 import re
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from litestar.types import HTTPScope, Message, Send
 
 from app.keys.caller import NOBODY
 from app.replies.usage import TokenCount
 from app.reuse.terms import Reuse
+
+Write = Callable[[bytes], bool]
+"""Sends a piece of a reply that has begun, if it need not wait for that; whether it did."""
+
+WRITE = "slipstream.write"
+"""The ASGI extension by which a connection offers that."""
 
 CLIENT_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -49,6 +57,7 @@ class RequestRecord:
         "started",
         "status",
         "tokens",
+        "write",
     )
 
     def __init__(self, scope: HTTPScope, send: Send) -> None:
@@ -56,6 +65,8 @@ class RequestRecord:
         self.method = scope["method"]
         self.path = scope["path"]
         self.send = send
+        extensions: Mapping[str, Any] = scope.get("extensions") or {}
+        self.write: Write | None = extensions.get(WRITE, {}).get("write")
         self.started = time.perf_counter()
         self.status = 0
         self.caller = NOBODY

@@ -249,6 +249,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_alive_seconds: Annotated[
         int, knob("How long a connection may be idle between requests.", ge=1, le=3600)
     ] = 75
+    push_delivery: Annotated[
+        bool, knob("Send plain deltas of streams from where the engine's output is read.")
+    ] = True
     max_images: Annotated[int, knob("Pictures in one prompt.", ge=1, le=256)] = 8
     max_batch_images: Annotated[
         int, knob("Pictures in all prompts of one /batch request.", ge=1, le=65536)

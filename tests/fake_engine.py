@@ -19,6 +19,7 @@ from app.engine.base import (
     RenderedPrompt,
     Sampling,
     Status,
+    Take,
 )
 from app.errors import EngineDead, GenerationFailed, InvalidRequest, ServerError
 from tests.constraint_walk import check
@@ -150,6 +151,17 @@ class FakeGeneration:
         turns = self._turns[self._played : self._played + count]
         self._played += count
         return self._output(turns)
+
+    async def pushed(self, take: Take) -> FakeOutput:
+        """Gives away what vLLM would."""
+        arguments = self._submission.sampling.arguments
+        is_plain = arguments.get("n", 1) == 1 and not {"logprobs", "stop"} & {*arguments}
+        output = await anext(self)
+        while is_plain and (completion := output.outputs[0]).finish_reason is None:
+            if not take(completion.text, completion.token_ids):
+                break
+            output = await anext(self)
+        return output
 
     async def _pause(self, pause: asyncio.Event) -> None:
         await any_of(pause, self._submission.aborted, self._died)

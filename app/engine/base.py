@@ -225,6 +225,11 @@ class Output(Protocol):
     metrics: Timings | None
 
 
+Take = Callable[[str, Sequence[int]], bool]
+"""Takes a delta that is nothing but text of the only choice, and its token ids, if it need not wait
+for that. Whether it did; if not, that delta and all that follow are outputs."""
+
+
 class Generation(Protocol):
     """A running request whose first output is there; iterate it, and always close it.
 
@@ -234,6 +239,13 @@ class Generation(Protocol):
     def __aiter__(self) -> "Generation": ...
 
     async def __anext__(self) -> Output: ...
+
+    async def pushed(self, take: Take) -> Output:
+        """The next output that `take` is not given; it is given those in between, in their order.
+
+        Only behind the first output. What an engine gives away so, it need not wake anybody for.
+        """
+        ...
 
     @property
     def num_tokens(self) -> int | None:

@@ -1,17 +1,21 @@
 """vLLM's outputs of one request as `base.Generation`, and what it made that was never read."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.metrics.stats import RequestStateStats
 
-from app.engine.base import Origin, forget
+from app.engine.base import Origin, Take, forget
 from app.engine.translation import VLLM_ERRORS, translate
 from app.errors import EngineDead, GenerationFailed
 from app.primed import Primed
+
+Giving = Callable[[Take], AbstractContextManager[None]]
+"""Inside of it a request's plain deltas are taken, and not put out."""
 
 UNFINISHED = frozenset({"abort", "error"})
 
@@ -68,18 +72,20 @@ def tokens_of(completions: list[CompletionOutput | None]) -> int:
 class VLLMGeneration(Primed[RequestOutput]):
     """Outputs of one request; tells `abandon` once what was made and is not going to be read."""
 
-    __slots__ = ("_abandon", "_num_choices", "_outputs", "_stats", "_unread")
+    __slots__ = ("_abandon", "_giving", "_num_choices", "_outputs", "_stats", "_unread")
 
     def __init__(
         self,
         outputs: AsyncGenerator[RequestOutput, None],
         unread: UnreadTokens,
+        giving: Giving,
         origin: Origin,
         num_choices: int = 1,
     ) -> None:
         super().__init__()
         self._outputs = outputs
         self._unread = unread
+        self._giving = giving
         self._abandon = origin.abandon
         self._num_choices = num_choices
         self._stats: RequestStateStats | None = None
@@ -117,6 +123,13 @@ class VLLMGeneration(Primed[RequestOutput]):
                 self._tell_unread(output)
                 raise GenerationFailed("The engine gave the generation up.")
         return output
+
+    async def pushed(self, take: Take) -> RequestOutput:
+        """See `base.Generation`; what vLLM has made already was not given away, and comes first."""
+        if self._first is not None:
+            return await anext(self)
+        with self._giving(take):
+            return await self.next()
 
     async def aclose(self) -> None:
         self._tell_unread()

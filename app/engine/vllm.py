@@ -48,6 +48,7 @@ from app.engine.inputs import engine_input, lora_request
 from app.engine.layers import layers_of
 from app.engine.leash import leash_children
 from app.engine.pictures import PictureReader, reads_images
+from app.engine.push import PushProcessor
 from app.engine.segments import remove_segments, segments_of
 from app.engine.tokenizer import EngineTokenizer
 from app.engine.translation import VLLM_ERRORS, translate, translated
@@ -104,6 +105,7 @@ class VLLMEngine:
         self._pictures: PictureReader | None = None
         self._defaults: dict[str, Any] = {}
         self._segments: frozenset[str] = frozenset()
+        self._push: PushProcessor | None = None
         self._failed = False
 
     @property
@@ -125,6 +127,7 @@ class VLLMEngine:
                 f"The model could not be loaded: {first_line(error)}.{hint_for(error)}"
             ) from error
         self._llm = llm
+        self._push = PushProcessor(llm.output_processor)
         self._segments = segments_of(core_pids(llm))
         self._settle(llm)
 
@@ -240,8 +243,14 @@ class VLLMEngine:
             lora_request=lora_request(adapter) if adapter else None,
             priority=origin.priority,
         )
-        unread = UnreadTokens(llm.output_processor, request_id)
-        generation = VLLMGeneration(outputs, unread, origin, sampling.arguments.get("n", 1))
+        assert self._push is not None
+        generation = VLLMGeneration(
+            outputs,
+            UnreadTokens(llm.output_processor, request_id),
+            partial(self._push.giving, request_id),
+            origin,
+            sampling.arguments.get("n", 1),
+        )
         await generation.wait_for_first()
         return generation
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from app.engine.base import Generation, Output
+from app.engine.base import Generation, Output, Take
 from app.queueing.tier import Ticket
 
 
@@ -27,6 +27,9 @@ class PlacedGeneration:
 
     def __anext__(self) -> Coroutine[Any, Any, Output]:
         return self._generation.__anext__()
+
+    def pushed(self, take: Take) -> Coroutine[Any, Any, Output]:
+        return self._generation.pushed(take)
 
     @property
     def num_tokens(self) -> int | None:

@@ -1,11 +1,13 @@
 """OpenAI chat replies, whole and streamed."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator
 
 import msgspec
 from msgspec import UNSET
 
-from app.engine.base import Completion, Output
+from app.engine.base import Completion, Generation, Output
+from app.record import Write
+from app.replies.deltas import deltas
 from app.replies.envelope import Envelope
 from app.replies.frames import frame
 from app.replies.logprobs import chat_logprobs
@@ -49,18 +51,19 @@ def choice(completion: Completion, num_top: int) -> Choice:
 
 
 async def chat_frames(
-    outputs: AsyncIterable[Output],
+    generation: Generation,
     tokens: TokenCount,
     envelope: Envelope,
     request: ChatCompletionRequest,
+    write: Write | None = None,
 ) -> AsyncIterator[bytes]:
     """One event a delta; the role event rides with the first.
 
-    The only loop over a chat's deltas: whoever needs every token does it in here.
+    What `write` sends at once is not yielded. The only two places that see each delta of a chat:
+    whoever needs every token does it in here.
     """
     chunks = Chunks(envelope, request)
-    async for output in outputs:
-        tokens.add(output)
+    async for output in deltas(generation, tokens, chunks.first_text, write):
         for completion in output.outputs:
             yield chunks.delta(completion)
     if chunks.include_usage:
@@ -81,8 +84,7 @@ class Chunks:
         """The event of one delta, with the choice's role event before its first."""
         opening = b"" if completion.index in self._templates else self.open(completion.index)
         if completion.logprobs is None and completion.finish_reason is None:
-            before, after = self._templates[completion.index]
-            return opening + before + encode(completion.text) + after
+            return opening + self.text(completion.index, completion.text)
         chunk_choice = ChunkChoice(
             index=completion.index,
             delta=ChoiceDelta(content=completion.text),
@@ -90,6 +92,15 @@ class Chunks:
             finish_reason=completion.finish_reason,
         )
         return opening + self.event([chunk_choice])
+
+    def text(self, index: int, text: str) -> bytes:
+        """The event of plain text of a choice that is open."""
+        before, after = self._templates[index]
+        return before + encode(text) + after
+
+    def first_text(self, text: str) -> bytes:
+        """The same of the first choice."""
+        return self.text(0, text)
 
     def open(self, index: int) -> bytes:
         """Cut a choice's template, and the event that gives its role."""

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 import msgspec
 
-from app.engine.base import Output
+from app.engine.base import Generation, Output
+from app.record import Write
+from app.replies.deltas import deltas
 from app.replies.frames import frame
 from app.replies.usage import TokenCount
 from schemas.batch import BatchEnd, BatchReply, BatchResult
@@ -46,18 +48,22 @@ def batch_reply(outputs: list[Output], tokens: TokenCount, model: str) -> BatchR
 
 
 async def delta_frames(
-    outputs: AsyncIterable[Output], tokens: TokenCount, model: str
+    generation: Generation, tokens: TokenCount, model: str, write: Write | None = None
 ) -> AsyncIterator[bytes]:
-    """`{"delta"}` for each piece, then how it ended."""
+    """`{"delta"}` for each piece, then how it ended. What `write` sends at once is not yielded."""
     finish_reason = "stop"
-    async for output in outputs:
-        tokens.add(output)
+    async for output in deltas(generation, tokens, delta_event, write):
         completion = output.outputs[0]
         finish_reason = completion.finish_reason or finish_reason
-        if completion.text:
-            yield frame(encode(Delta(delta=completion.text)))
+        if event := delta_event(completion.text):
+            yield event
     end = StreamEnd(finish_reason=finish_reason, usage=tokens.usage(), model=model)
     yield frame(encode(end))
+
+
+def delta_event(text: str) -> bytes:
+    """Empty for a token that is only a part of a character."""
+    return frame(encode(Delta(delta=text))) if text else b""
 
 
 async def batch_frames(

@@ -203,8 +203,7 @@ class TurnChunks(Chunks):
             chunk.tool_turns = list(part.messages)
             return frame(encode(chunk))
         if isinstance(part, Said) and not self._logprobs[index]:
-            before, after = self._templates[index]
-            return before + encode(part.text) + after
+            return self.text(index, part.text)
         return self.delta_event(index, self.delta_of(index, part))
 
     def delta_event(

@@ -4,8 +4,8 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.engine.base import ANYBODY, Generation, Origin, Output, forget
-from app.reuse.outputs import merged
+from app.engine.base import ANYBODY, Generation, Origin, Output, Take, forget
+from app.reuse.outputs import MergedCompletion, MergedOutput, merged
 
 OUTPUTS_MERGED = 64
 """So many outputs of a stream that one request reads become one: they are kept for whoever joins,
@@ -14,6 +14,33 @@ and as the engine's objects they take 600 bytes a token instead of 50."""
 
 class Lost(Exception):
     """The one request that pulled the generation was cancelled meanwhile, and it with it."""
+
+
+class Given:
+    """Deltas that go straight to the only reader, noted for whoever joins it."""
+
+    def __init__(self, flight: "Flight", take: Take) -> None:
+        self._flight = flight
+        self._take = take
+        self._texts: list[str] = []
+        self._token_ids: list[int] = []
+
+    def take(self, text: str, token_ids: Sequence[int]) -> bool:
+        """Nothing any more where there is a second reader."""
+        if self._flight.num_readers > 1 or not self._take(text, token_ids):
+            return False
+        self._texts.append(text)
+        self._token_ids += token_ids
+        return True
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self._texts)
+
+    @property
+    def output(self) -> MergedOutput:
+        completion = MergedCompletion(0, "".join(self._texts), self._token_ids, None, None)
+        return MergedOutput([completion], None, None, False)
 
 
 class Flight:
@@ -101,8 +128,11 @@ class Flight:
             if self.generation is not None:
                 await self.generation.aclose()
 
-    async def more(self) -> None:
-        """Wait for another output. Raises StopAsyncIteration behind the last, and failures."""
+    async def more(self, given: Given | None = None) -> None:
+        """Wait for another output, behind one of all that is given to the only reader meanwhile.
+
+        Raises StopAsyncIteration behind the last, and failures.
+        """
         if self._is_over:
             raise StopAsyncIteration
         if self._failure is not None:
@@ -110,7 +140,7 @@ class Flight:
         if self._pump is None and self.num_readers == 1:
             self._is_pulled_alone = True
             try:
-                await self._pull()
+                await self._pull(given)
             finally:
                 self._is_pulled_alone = False
                 self._tell()
@@ -132,16 +162,25 @@ class Flight:
             await self._pull()
             self._tell()
 
-    async def _pull(self) -> None:
-        assert self.generation is not None
+    async def _pull(self, given: Given | None = None) -> None:
         try:
-            self._take(await anext(self.generation))
+            self._take(await self._next(given))
         except StopAsyncIteration:
             self._is_over = True
         except BaseException as error:
             self._failure = error
             self._tell()
             raise
+
+    async def _next(self, given: Given | None) -> Output:
+        assert self.generation is not None
+        if given is None:
+            return await anext(self.generation)
+        try:
+            return await self.generation.pushed(given.take)
+        finally:
+            if given.is_any:
+                self.outputs.append(given.output)
 
     def _take(self, output: Output) -> None:
         self.outputs.append(output)
@@ -183,6 +222,17 @@ class FlightReader:
         if self._position - flight.num_merged >= OUTPUTS_MERGED:
             self._position = flight.merge_read(self._position)
         return output
+
+    async def pushed(self, take: Take) -> Output:
+        """See `base.Generation`; of what others read too nothing is given away."""
+        flight = self._flight
+        if flight is not None and self._position == len(flight.outputs):
+            given = Given(flight, take)
+            try:
+                await flight.more(given)
+            finally:
+                self._position += given.is_any
+        return await anext(self)
 
     @property
     def num_tokens(self) -> int | None:

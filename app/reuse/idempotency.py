@@ -94,6 +94,7 @@ class Answers:
             await self._store.set(name, encode(answer), self._seconds)
 
         record.send = Recorder(record, keep, self._max_bytes)
+        record.write = None  # nothing goes past the recorder
 
     async def _find(self, name: str) -> Answer | None:
         data = await self._store.get(name)

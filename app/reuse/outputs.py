@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 
 import msgspec
 
-from app.engine.base import Completion, Logprob, Output, Timings
+from app.engine.base import Completion, Logprob, Output, Take, Timings
 
 TOKENS_PER_DELTA = 16
 """Of a kept reply that is streamed. All of it is there at once, so fewer events cost everybody
@@ -155,6 +155,10 @@ class PlayedGeneration:
         turn, self._next = self._next, next(self._turns, None)
         pieces = [each for each in turn if each is not None]
         return MergedOutput(pieces, None, self._num_cached_tokens, self._next is None)
+
+    async def pushed(self, _: Take) -> Output:
+        """Its deltas are larger than those that are given away."""
+        return await anext(self)
 
     @property
     def num_tokens(self) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.engine.base import Completion, Generation, Output, Timings
+from app.engine.base import Completion, Generation, Output, Take, Timings
 from app.errors import GenerationFailed
 from app.tools.attempts import MadeCompletion, Task
 from app.tools.gate.admitted import SchemaViolation
@@ -40,7 +40,20 @@ class FormattedGeneration:
         return self
 
     async def __anext__(self) -> Output:
-        output = await anext(self._generation)
+        return await self._checked(await anext(self._generation))
+
+    async def pushed(self, take: Take) -> Output:
+        texts = self._texts[0]
+
+        def noted(text: str, token_ids: Sequence[int]) -> bool:
+            is_taken = take(text, token_ids)
+            if is_taken:
+                texts.append(text)
+            return is_taken
+
+        return await self._checked(await self._generation.pushed(noted))
+
+    async def _checked(self, output: Output) -> Output:
         for completion in output.outputs:
             self._texts[completion.index].append(completion.text)
         ended = [each for each in output.outputs if each.finish_reason is not None]

@@ -1,6 +1,7 @@
 """What of vLLM's bookkeeping becomes of a request that its engine died with."""
 
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +34,7 @@ async def test_tokens_that_an_engine_took_with_it_are_nobody_s() -> None:
     processor = SimpleNamespace(external_req_ids={"a": ["a-0"]}, request_states={"a-0": state})
     unread = UnreadTokens(processor, "a")
     told: list[int] = []
-    generation = VLLMGeneration(outputs(), unread, Origin(abandon=told.append))
+    generation = VLLMGeneration(outputs(), unread, nullcontext, Origin(abandon=told.append))
 
     assert unread.count() == 50
     with pytest.raises(EngineDead):

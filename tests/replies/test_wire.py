@@ -62,6 +62,27 @@ async def joined(frames: AsyncIterator[bytes]) -> bytes:
     return b"".join([each async for each in frames]) + DONE
 
 
+class Connection:
+    """Takes what need not wait, up to so many pieces, and what is sent; in the order of both."""
+
+    def __init__(self, room: int) -> None:
+        self.sent: list[bytes] = []
+        self.num_written = 0
+        self._room = room
+
+    def write(self, body: bytes) -> bool:
+        if self.num_written == self._room:
+            return False
+        self.num_written += 1
+        self.sent.append(body)
+        return True
+
+    async def joined(self, frames: AsyncIterator[bytes]) -> bytes:
+        async for each in frames:
+            self.sent.append(each)
+        return b"".join(self.sent) + DONE
+
+
 async def numbered(source: FakeGeneration) -> AsyncIterator[tuple[int, FakeOutput]]:
     async for output in source:
         yield 0, output
@@ -100,6 +121,21 @@ async def test_native_streams(golden: Golden) -> None:
 
     golden("chat.sse", await joined(deltas))
     golden("batch.sse", await joined(batch))
+
+
+@pytest.mark.parametrize("room", range(4))
+async def test_streams_are_the_same_however_their_deltas_come(golden: Golden, room: int) -> None:
+    """Those between the first and the last are given away, as far as there is room."""
+    chat, native_chat = Connection(room), Connection(room)
+    tokens = [TokenCount(3), TokenCount(3)]
+    sources = [await generation(stream=True) for _ in range(2)]
+    chunks = chat_frames(sources[0], tokens[0], ENVELOPE, chat_request(), chat.write)
+    deltas = native.delta_frames(sources[1], tokens[1], "模型/a", native_chat.write)
+
+    golden("chat_completion.sse", await chat.joined(chunks))
+    golden("chat.sse", await native_chat.joined(deltas))
+    assert [each.completion for each in tokens] == [len(TEXT)] * 2
+    assert chat.num_written == native_chat.num_written == min(room, len(TEXT) - 2)
 
 
 @pytest.mark.parametrize("logprobs", [False, True], ids=["plain", "logprobs"])

@@ -26,7 +26,8 @@ async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGI
     prompt = await call.rendered(chat_prompt(call.engine, data.messages))
     if data.stream:
         generation = await call.stream(prompt, data)
-        return EventStream(delta_frames(generation, call.tokens, model), generation)
+        frames = delta_frames(generation, call.tokens, model, call.record.write)
+        return EventStream(frames, generation)
     return json_reply(chat_reply(await call.complete(prompt, data), call.tokens, model))
 
 

@@ -37,7 +37,8 @@ async def create_generation(data: JSONBody[GenerateRequest], call: CallDependenc
     prompt = await call.rendered(chat_prompt(call.engine, messages_of(data)))
     if data.stream:
         generation = await call.stream(prompt, data)
-        return EventStream(delta_frames(generation, call.tokens, model), generation)
+        frames = delta_frames(generation, call.tokens, model, call.record.write)
+        return EventStream(frames, generation)
     output = await call.complete(prompt, data)
     if data.prompt is None:
         return json_reply(assistant_reply(output))

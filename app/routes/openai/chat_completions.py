@@ -100,7 +100,7 @@ async def answer_with_text(
         return await answer_with_thoughts(data, call, prompt, envelope, headers, form)
     if data.stream:
         generation = await call.stream(prompt, data, form)
-        frames = chat_frames(generation, call.tokens, envelope, data)
+        frames = chat_frames(generation, call.tokens, envelope, data, call.record.write)
         return EventStream(frames, generation, headers)
     output = await call.complete(prompt, data, form)
     return json_reply(chat_completion(output, call.tokens, envelope, data), headers)

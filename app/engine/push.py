@@ -1,0 +1,150 @@
+"""Plain deltas of streams, taken off vLLM's hands before they wake anybody.
+
+All that leans on the inside of vLLM's output processor is in here; `test_push.py` holds it against
+each release. What is not plain goes vLLM's own way, and so does everything else of the request.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine import EngineCoreOutput
+from vllm.v1.engine.detokenizer import BaseIncrementalDetokenizer
+from vllm.v1.engine.output_processor import (
+    OutputProcessor,
+    OutputProcessorOutput,
+    RequestState,
+)
+from vllm.v1.metrics.stats import IterationStats
+
+from app.engine.base import Take
+
+logger = logging.getLogger(__name__)
+
+
+class Pushed:
+    """One request whose plain deltas are taken."""
+
+    __slots__ = ("decode_next", "state", "take", "token_ids")
+
+    def __init__(self, state: RequestState, take: Take) -> None:
+        detokenizer: Any = state.detokenizer
+        self.state = state
+        self.take = take
+        self.decode_next: Callable[[int], str] = detokenizer.decode_next
+        self.token_ids: list[int] = detokenizer.token_ids
+
+    def put_back(self, text: str, token_ids: list[int]) -> None:
+        """Make the output that vLLM would have made of a delta."""
+        self.state.detokenizer.output_text += text
+        self.state.queue.put(self.state.make_request_output(token_ids, None, None, None))
+
+
+class PushProcessor:
+    """In front of `OutputProcessor.process_outputs` of one engine."""
+
+    def __init__(self, processor: OutputProcessor) -> None:
+        self._processor = processor
+        self._states = processor.request_states
+        self._pushed: dict[str | None, Pushed] = {}
+        self._process = processor.process_outputs
+        processor.process_outputs = self.process
+
+    @contextmanager
+    def giving(self, request_id: str, take: Take) -> Iterator[None]:
+        """In here a request's deltas are taken, if it is plain; else they wait for its reader."""
+        name = self._begin(request_id, take)
+        try:
+            yield
+        finally:
+            self._pushed.pop(name, None)
+
+    def _begin(self, request_id: str, take: Take) -> str | None:
+        """vLLM's own name of a request whose deltas are taken from now on."""
+        names = self._processor.external_req_ids.get(request_id, ())
+        if len(names) != 1:
+            return None
+        name: str = names[0]
+        state = self._states[name]
+        if not is_plain(state):
+            return None
+        self._pushed[name] = Pushed(state, take)
+        return name
+
+    def process(
+        self,
+        engine_core_outputs: list[EngineCoreOutput],
+        engine_core_timestamp: float | None = None,
+        iteration_stats: IterationStats | None = None,
+        weight_version: str | None = None,
+    ) -> OutputProcessorOutput:
+        """See `OutputProcessor.process_outputs`."""
+        pushed = self._pushed
+        if pushed:
+            news = (engine_core_timestamp, iteration_stats, weight_version)
+            engine_core_outputs = [
+                output
+                for output in engine_core_outputs
+                if output.request_id not in pushed or not self._push(output, *news)
+            ]
+        return self._process(
+            engine_core_outputs,
+            engine_core_timestamp,
+            iteration_stats,
+            weight_version=weight_version,
+        )
+
+    def _push(
+        self,
+        output: EngineCoreOutput,
+        timestamp: float | None,
+        stats: IterationStats | None,
+        weight_version: str | None,
+    ) -> bool:
+        """Whether it was taken. What ends a request goes to its reader, behind all that was."""
+        name = output.request_id
+        if output.finish_reason is not None or name not in self._states:
+            del self._pushed[name]
+            return False
+        pushed = self._pushed[name]
+        if weight_version is not None:
+            pushed.state.track_weight_version(weight_version)
+        self._processor._update_stats_from_output(pushed.state, output, timestamp, stats)
+        text = ""
+        for token_id in output.new_token_ids:
+            pushed.token_ids.append(token_id)
+            text += pushed.decode_next(token_id)
+        self._hand_over(name, pushed, text, output.new_token_ids)
+        return True
+
+    def _hand_over(self, name: str, pushed: Pushed, text: str, token_ids: list[int]) -> None:
+        """What is not taken waits for the reader; one whose `take` fails learns of it alone."""
+        try:
+            if pushed.take(text, token_ids):
+                return
+        except Exception as error:
+            logger.exception("a delta could not be delivered")
+            pushed.state.queue.put(error)
+        else:
+            pushed.put_back(text, token_ids)
+        del self._pushed[name]
+
+
+def is_plain(state: RequestState) -> bool:
+    """Whether each of its deltas is the text of its tokens, and nothing else."""
+    detokenizer, logprobs = state.detokenizer, state.logprobs_processor
+    return (
+        state.output_kind is RequestOutputKind.DELTA
+        and state.queue is not None
+        and state.parent_req is None
+        and state.stream_interval == 1
+        and not state.is_prefilling
+        and not state.streaming_input
+        and isinstance(detokenizer, BaseIncrementalDetokenizer)
+        and not detokenizer.stop
+        and logprobs is not None
+        and logprobs.num_logprobs is None
+        and logprobs.num_prompt_logprobs is None
+    )
