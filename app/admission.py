@@ -15,7 +15,6 @@ from typing import Any
 from litestar.config.cors import CORSConfig
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
-from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from app.edge.cors import NO_HEADERS, cors_headers
@@ -173,8 +172,8 @@ def route_of(scope: HTTPScope) -> str:
     return scope.get("path_template") or "unknown"
 
 
-def require_share(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Litestar guard behind the one that learns who is calling; the body has not been read.
+def require_share(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """For a request whose caller is known.
 
     Raises Overloaded if requests with this key hold more than their share of the permits, except
     for probes.
@@ -185,8 +184,8 @@ def require_share(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
         record.held.enter_context(admission.claim(record.owner))
 
 
-def require_loaded(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Litestar guard of the generating routes. Raises ModelNotLoaded.
+def require_loaded(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """For a request that needs the model. Raises ModelNotLoaded.
 
     For an engine that is only stalled, or restarting, requests wait where they are submitted.
     """

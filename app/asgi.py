@@ -14,13 +14,13 @@ from litestar.exceptions import HTTPException
 
 from app.adapters.registry import AdapterRegistry
 from app.adapters.watch import watch
-from app.admission import Admission, AdmissionMiddleware, require_share
-from app.auth import require_key
+from app.admission import Admission, AdmissionMiddleware
 from app.body import JSONRequest
 from app.call import provide_call
 from app.docs import api_document, read_api_asset
 from app.edge.cors import cors_config
 from app.engine.base import Engine
+from app.entry import require_entry
 from app.errors import EngineDead, HTTPRefusal, InvalidRequest, ServerError, encode_error
 from app.images.loader import ImageLoader
 from app.keys.ring import KeyRing
@@ -89,7 +89,7 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
         state=state,
         request_class=JSONRequest,
         dependencies={"call": Provide(provide_call)},
-        guards=[require_key, require_share],
+        guards=[require_entry],
         before_request=replay,
         lifespan=[bookkeeping, engine_life],
         exception_handlers={Exception: reply_to_error},

@@ -27,9 +27,7 @@ def needs(scope: Scope) -> dict[str, Scope]:
 
 
 def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Litestar guard of the whole application; runs before the body is read.
-
-    From here on the request's record knows its caller. Raises Unauthorized, Forbidden and
+    """From here on the request's record knows its caller. Raises Unauthorized, Forbidden and
     RateLimited.
     """
     if handler.opt.get("open"):

@@ -4,21 +4,19 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from litestar.types import HTTPScope, Message, Send
 
 from app.keys.caller import NOBODY
+from app.replies.frames import Write
 from app.replies.usage import TokenCount
 from app.reuse.terms import Reuse
 
-Write = Callable[[bytes], bool]
-"""Sends a piece of a reply that has begun, if it need not wait for that; whether it did."""
-
 WRITE = "slipstream.write"
-"""The ASGI extension by which a connection offers that."""
+"""The ASGI extension by which a connection offers a `Write`."""
 
 CLIENT_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 

@@ -32,7 +32,8 @@ from app.errors import (
     URLTooLong,
     encode_error,
 )
-from app.record import WRITE, Write
+from app.record import WRITE
+from app.replies.frames import Write
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)

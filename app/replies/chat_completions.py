@@ -6,10 +6,9 @@ import msgspec
 from msgspec import UNSET
 
 from app.engine.base import Completion, Generation, Output
-from app.record import Write
 from app.replies.deltas import deltas
 from app.replies.envelope import Envelope
-from app.replies.frames import frame
+from app.replies.frames import Write, frame
 from app.replies.logprobs import chat_logprobs
 from app.replies.usage import TokenCount
 from schemas.chat_completions import (

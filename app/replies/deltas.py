@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from app.engine.base import Generation, Output
-from app.record import Write
+from app.replies.frames import Write
 from app.replies.usage import TokenCount
 
 Render = Callable[[str], bytes]

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterable, AsyncIterator
 import msgspec
 
 from app.engine.base import Generation, Output
-from app.record import Write
 from app.replies.deltas import deltas
-from app.replies.frames import frame
+from app.replies.frames import Write, frame
 from app.replies.usage import TokenCount
 from schemas.batch import BatchEnd, BatchReply, BatchResult
 from schemas.chat import ChatReply, Delta, PromptReply, PromptRequest, StreamEnd

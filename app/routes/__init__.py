@@ -3,7 +3,7 @@
 from litestar import Router
 from litestar.handlers import HTTPRouteHandler
 
-from app.admission import require_loaded
+from app.entry import LOADED
 from app.routes.native.batch import create_batch
 from app.routes.native.chat import answer_prompt, create_chat
 from app.routes.native.generate import create_function_call, create_generation
@@ -34,7 +34,7 @@ ROUTES: list[HTTPRouteHandler | Router] = [
     read_version,
     Router(
         "/",
-        guards=[require_loaded],
+        opt=LOADED,
         route_handlers=[
             create_chat,
             create_generation,
@@ -48,7 +48,7 @@ ROUTES: list[HTTPRouteHandler | Router] = [
     Router("/v1", route_handlers=[read_usage]),
     Router(
         "/v1",
-        guards=[require_loaded],
+        opt=LOADED,
         route_handlers=[
             create_chat_completion,
             create_completion,
@@ -58,4 +58,4 @@ ROUTES: list[HTTPRouteHandler | Router] = [
         ],
     ),
 ]
-"""Everything that is served; what needs the model stands behind `require_loaded`."""
+"""Everything that is served; what needs the model is marked LOADED."""

@@ -4,9 +4,9 @@ from litestar import post
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
-from app.admission import require_loaded
 from app.auth import needs
 from app.call import json_reply
+from app.entry import LOADED
 from app.prompts import chat_prompt
 from app.replies.native import chat_reply, delta_frames, prompt_reply
 from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of
@@ -34,9 +34,8 @@ async def create_chat(data: JSONBody[ChatRequest], call: CallDependency) -> ASGI
 @post(
     "/",
     status_code=200,
-    guards=[require_loaded],
     responses=reply_of(PromptReply) | NATIVE_GENERATING,
-    opt=needs("chat"),
+    opt=needs("chat") | LOADED,
 )
 async def answer_prompt(data: JSONBody[PromptRequest], call: CallDependency) -> ASGIResponse:
     """Answer one prompt: after a default system prompt, or as the next turn of `history`."""
