@@ -222,7 +222,7 @@ class Call:
     async def unless_disconnected(self, work: Coroutine[Any, Any, T]) -> T:
         """Await something for the client, while it is there and wants it."""
         async with until(self.record.deadline):
-            return await run_unless_disconnected(self.request.receive, work)
+            return await run_unless_disconnected(self.record.client, self.request.receive, work)
 
 
 async def provide_call(request: JSONRequest) -> Call:

@@ -10,13 +10,11 @@ from typing import Any
 
 from litestar.types import HTTPScope, Message, Send
 
+from app.edge.client import EXTENSION, Client
 from app.keys.caller import NOBODY
 from app.replies.frames import Write
 from app.replies.usage import TokenCount
 from app.reuse.terms import Reuse
-
-WRITE = "slipstream.write"
-"""The ASGI extension by which a connection offers a `Write`."""
 
 CLIENT_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -40,6 +38,7 @@ class RequestRecord:
 
     __slots__ = (
         "caller",
+        "client",
         "deadline",
         "error",
         "first_token_seconds",
@@ -63,8 +62,9 @@ class RequestRecord:
         self.method = scope["method"]
         self.path = scope["path"]
         self.send = send
-        extensions: Mapping[str, Any] = scope.get("extensions") or {}
-        self.write: Write | None = extensions.get(WRITE, {}).get("write")
+        offered: Mapping[Any, Any] = (scope.get("extensions") or {}).get(EXTENSION, {})
+        self.client: Client | None = offered.get("client")
+        self.write: Write | None = offered.get("write")
         self.started = time.perf_counter()
         self.status = 0
         self.caller = NOBODY

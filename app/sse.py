@@ -61,7 +61,7 @@ class EventStream(ASGIResponse):
         """The start goes through every wrapper, for its headers; the body past them, by token."""
         record: RequestRecord = scope["record"]  # type: ignore[typeddict-item]
         try:
-            async with cancelled_on_disconnect(receive):
+            async with cancelled_on_disconnect(record.client, receive):
                 await send(self.start)
                 last = await self.send_frames(record)
                 await record.send({"type": "http.response.body", "body": last, "more_body": False})

@@ -67,9 +67,11 @@ async def until(deadline: float) -> AsyncIterator[None]:
 
     Raises DeadlineExceeded in place of the cancellation that it caused.
     """
-    seconds = None if deadline == math.inf else deadline - time.monotonic()
+    if deadline == math.inf:
+        yield
+        return
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with asyncio.timeout(deadline - time.monotonic()) as limit:
             yield
     except TimeoutError:
         if not limit.expired():

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -153,15 +153,9 @@ class FakeGeneration:
         return self._output(turns)
 
     async def pushed(self, take: Take) -> FakeOutput:
-        """Gives away what vLLM would."""
         arguments = self._submission.sampling.arguments
         is_plain = arguments.get("n", 1) == 1 and not {"logprobs", "stop"} & {*arguments}
-        output = await anext(self)
-        while is_plain and (completion := output.outputs[0]).finish_reason is None:
-            if not take(completion.text, completion.token_ids):
-                break
-            output = await anext(self)
-        return output
+        return await (given_away(self, take) if is_plain else anext(self))
 
     async def _pause(self, pause: asyncio.Event) -> None:
         await any_of(pause, self._submission.aborted, self._died)
@@ -201,6 +195,16 @@ class FakeGeneration:
         if self._played < len(self._turns) and not self._submission.closed.is_set():
             self._submission.origin.abandon(0)
         self._submission.closed.set()
+
+
+async def given_away(outputs: AsyncIterator[FakeOutput], take: Take) -> FakeOutput:
+    """The output behind those that vLLM would give away."""
+    output = await anext(outputs)
+    while (completion := output.outputs[0]).finish_reason is None:
+        if not take(completion.text, completion.token_ids):
+            break
+        output = await anext(outputs)
+    return output
 
 
 async def any_of(*events: asyncio.Event) -> None:

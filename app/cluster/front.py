@@ -144,7 +144,7 @@ class Front:
         """Raises ServerError where nothing has been sent, and ClientDisconnected."""
         self._relays.add(relay)
         try:
-            async with cancelled_on_disconnect(receive):
+            async with cancelled_on_disconnect(relay.record.client, receive):
                 await relay.run()
         except ClientDisconnected as error:
             relay.record.error = error.code

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from app.edge.client import EXTENSION, Client, writer
 from app.edge.files import room_for_connections
 from app.edge.head import check_head
 from app.edge.stall import Stall, Wait
@@ -32,8 +33,6 @@ from app.errors import (
     URLTooLong,
     encode_error,
 )
-from app.record import WRITE
-from app.replies.frames import Write
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -178,10 +177,16 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.cycle.keep_alive &= not self.expect_100_continue  # whether the body comes is open
         self.unanswered.append(self.cycle)
-        if self.settings.push_delivery:
-            self.scope["extensions"] = {WRITE: {"write": writer(self.cycle)}}
+        self.scope["extensions"] = {EXTENSION: self.offer(self.cycle)}
         if len(self.unanswered) > 1:
             self.flow.resume_reading()  # only who reads on learns that the client has left
+
+    def offer(self, cycle: RequestResponseCycle) -> dict[object, object]:
+        """What the application is told of the client, beside ASGI's own."""
+        offered: dict[object, object] = {"client": Client(cycle)}
+        if self.settings.push_delivery:
+            offered["write"] = writer(cycle)
+        return offered
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -284,25 +289,16 @@ class EdgeProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
-def writer(cycle: RequestResponseCycle) -> Write:
-    """What sends a piece of a chunked reply at once, as `cycle.send` does when nobody waits."""
-    transport, flow = cycle.transport, cycle.flow
-
-    def write(body: bytes) -> bool:
-        if flow.write_paused or cycle.disconnected:
-            return False
-        if body:
-            transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-        return True
-
-    return write
-
-
 def tell_disconnected(cycle: RequestResponseCycle) -> None:
     """Its `receive` and `send` learn that nobody is there."""
     if not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()
+        client_of(cycle).leave()
+
+
+def client_of(cycle: RequestResponseCycle) -> Client:
+    return cast(Client, (cycle.scope["extensions"] or {})[EXTENSION]["client"])
 
 
 def refusal_of(error: httptools.HttpParserError) -> ServerError:

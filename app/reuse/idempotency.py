@@ -66,10 +66,10 @@ class Answers:
         """
         check_key(key)
         name, digest = name_of(request, key), hashlib.sha256(await request.body()).digest()
+        record: RequestRecord = request.scope["record"]  # type: ignore[typeddict-item]
         while (claim := self._claims.get(name)) is not None:
             check_same(claim.digest, digest)
-            await run_unless_disconnected(request.receive, claim.ended.wait())
-        record: RequestRecord = request.scope["record"]  # type: ignore[typeddict-item]
+            await run_unless_disconnected(record.client, request.receive, claim.ended.wait())
         with ExitStack() as held:
             held.enter_context(self._claimed(name, digest))
             if (answer := await self._find(name)) is not None:

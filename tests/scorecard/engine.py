@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from prometheus_client import Gauge
 
-from app.engine.base import ANYBODY, Adapter, Limits, Origin, RenderedPrompt, Sampling
-from tests.fake_engine import FakeCompletion, FakeEngine, FakeOutput, FakeTimings
+from app.engine.base import ANYBODY, Adapter, Limits, Origin, RenderedPrompt, Sampling, Take
+from tests.fake_engine import FakeCompletion, FakeEngine, FakeOutput, FakeTimings, given_away
 
 PIECE = "token " * 16
 USUAL_TOKENS = 8
@@ -40,6 +40,9 @@ class TalkingGeneration:
         await asyncio.sleep(TOKEN_SECONDS * count)
         self._num_left -= count
         return self._output(count)
+
+    async def pushed(self, take: Take) -> FakeOutput:
+        return await (given_away(self, take) if self._num_choices == 1 else anext(self))
 
     def _output(self, count: int) -> FakeOutput:
         finished = not self._num_left
