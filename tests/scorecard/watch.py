@@ -1,7 +1,7 @@
 """Asks a server over and over whether it lives: `python -m tests.scorecard.watch URL PATH PID`.
 
 One JSON line an answer on the standard output. Time in which the machine gave the asking or the
-answering thread no processor is told apart, and a process that only echoes is asked too: how late
+answering process no processor is told apart, and a process that only echoes is asked too: how late
 that one is says how late anything can be on this machine.
 """
 
@@ -25,7 +25,7 @@ class Answer(msgspec.Struct):
     asked: float
     answered: float
     starved: float
-    """Of that, the time in which this thread or the server's was waiting for a processor."""
+    """Of that, the time in which this process or the server was waiting for a processor."""
 
     echoed: float
     """Seconds that the echo took just before."""
@@ -37,11 +37,19 @@ class Answer(msgspec.Struct):
 
 
 def starved_seconds(pid: str) -> float:
-    """How long the first thread of a process has been runnable without running, so far.
+    """How long the threads of a process have been runnable without running, so far, in all.
 
+    All of them, since the one that answers also waits for what holds the interpreter's lock.
     https://docs.kernel.org/scheduler/sched-stats.html: the second number, in nanoseconds.
     """
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return sum(map(run_delay, Path(f"/proc/{pid}/task").iterdir())) / 1e9
+
+
+def run_delay(thread: Path) -> int:
+    try:
+        return int((thread / "schedstat").read_text().split()[1])
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return 0
 
 
 def watch(url: str, path: str, *pids: str) -> None:
