@@ -1,5 +1,7 @@
 """Every metric of our own, declared once; vLLM's are read from the global registry beside them."""
 
+from functools import cache
+
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
@@ -60,29 +62,30 @@ class KeyMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._aliases: set[str] = set()
-        self._requests = Counter(
+        requests = Counter(
             "slipstream_key_requests",
             "HTTP requests by key and outcome; 429 is one of its limits.",
             ("key", "status"),
             registry=registry,
         )
-        self._tokens = Counter(
+        tokens = Counter(
             "slipstream_key_tokens",
             "Tokens by key and kind; those of the cache are prompt tokens too.",
             ("key", "kind"),
             registry=registry,
         )
+        self._requests, self._tokens = cache(requests.labels), cache(tokens.labels)
 
     def observe(self, record: RequestRecord) -> None:
         """Count one finished request, if it came with a key."""
         if not record.owner:
             return
         alias = self._label(record.owner)
-        self._requests.labels(alias, str(record.status)).inc()
+        self._requests(alias, str(record.status)).inc()
         if (tokens := record.tokens) is not None:
-            self._tokens.labels(alias, "prompt").inc(tokens.used_prompt)
-            self._tokens.labels(alias, "cached").inc(tokens.cached)
-            self._tokens.labels(alias, "completion").inc(tokens.completion)
+            self._tokens(alias, "prompt").inc(tokens.used_prompt)
+            self._tokens(alias, "cached").inc(tokens.cached)
+            self._tokens(alias, "completion").inc(tokens.completion)
 
     def _label(self, alias: str) -> str:
         if len(self._aliases) < MAX_ALIASES:
@@ -95,20 +98,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
+        requests = Counter(
             "slipstream_http_requests",
             "HTTP requests by outcome; 499 is a client that left, 0 one cut off by shutdown.",
             ("method", "route", "status"),
             registry=registry,
         )
-        self.duration = Histogram(
+        duration = Histogram(
             "slipstream_http_request_duration_seconds",
             "From the request's first byte to its reply's last.",
             ("route",),
             buckets=SECONDS,
             registry=registry,
         )
-        self.first_token = Histogram(
+        first_token = Histogram(
             "slipstream_time_to_first_token_seconds",
             "From the request to its first token; for whole replies as the engine measured it.",
             ("route",),
@@ -156,17 +159,19 @@ class Metrics:
         self.in_flight = Gauge(
             "slipstream_http_requests_in_flight", "Requests being worked on.", registry=registry
         )
-
+        # Looking a series up takes longer than counting in it; there are as many as labels allow.
+        self._requests, self._duration = cache(requests.labels), cache(duration.labels)
+        self._first_token = cache(first_token.labels)
         self.queue = QueueMetrics(registry)
         self.keys = KeyMetrics(registry)
 
     def observe_request(self, record: RequestRecord, route: str) -> None:
         """Count one finished request."""
         method = record.method if record.method in METHODS else "other"
-        self.requests.labels(method, route, str(record.status)).inc()
-        self.duration.labels(route).observe(record.elapsed_seconds)
+        self._requests(method, route, str(record.status)).inc()
+        self._duration(route).observe(record.elapsed_seconds)
         if record.first_token_seconds is not None:
-            self.first_token.labels(route).observe(record.first_token_seconds)
+            self._first_token(route).observe(record.first_token_seconds)
         self.keys.observe(record)
 
     def render(self) -> bytes:

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from app.engine.base import Completion, Generation, Output
 from app.replies.deltas import deltas
 from app.replies.envelope import Envelope
-from app.replies.frames import Write, frame
+from app.replies.frames import SLOT, Template, Write, frame
 from app.replies.logprobs import chat_logprobs
 from app.replies.usage import TokenCount
 from schemas.chat_completions import (
@@ -22,8 +22,6 @@ from schemas.chat_completions import (
 )
 
 encode = msgspec.json.Encoder().encode
-SLOT = "\x00"
-"""Stands for the text while a chunk's constant bytes are cut around it."""
 
 
 def chat_completion(
@@ -77,7 +75,7 @@ class Chunks:
         self.num_top = request.top_logprobs or 0
         options = request.stream_options
         self.include_usage = bool(options and options.include_usage)
-        self._templates: dict[int, tuple[bytes, bytes]] = {}
+        self._templates: dict[int, Template] = {}
 
     def delta(self, completion: Completion) -> bytes:
         """The event of one delta, with the choice's role event before its first."""
@@ -94,8 +92,7 @@ class Chunks:
 
     def text(self, index: int, text: str) -> bytes:
         """The event of plain text of a choice that is open."""
-        before, after = self._templates[index]
-        return before + encode(text) + after
+        return self._templates[index].render(text)
 
     def first_text(self, text: str) -> bytes:
         """The same of the first choice."""
@@ -104,8 +101,7 @@ class Chunks:
     def open(self, index: int) -> bytes:
         """Cut a choice's template, and the event that gives its role."""
         text = self.event([ChunkChoice(index=index, delta=ChoiceDelta(content=SLOT))])
-        before, _, after = text.partition(encode(SLOT))
-        self._templates[index] = (before, after)
+        self._templates[index] = Template(text)
         role = ChoiceDelta(role="assistant", content="")
         return self.event([ChunkChoice(index=index, delta=role)])
 

@@ -6,9 +6,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from app.engine.base import Completion as EngineCompletion
-from app.engine.base import Output
+from app.engine.base import Generation, Output
+from app.replies.deltas import deltas
 from app.replies.envelope import Envelope
-from app.replies.frames import frame
+from app.replies.frames import SLOT, Template, Write, frame
 from app.replies.logprobs import completion_logprobs
 from app.replies.usage import TokenCount
 from schemas.completions import Completion, CompletionChoice, CompletionRequest
@@ -31,21 +32,54 @@ def completion(
 
 
 async def completion_frames(
+    generation: Generation,
+    tokens: TokenCount,
+    envelope: Envelope,
+    request: CompletionRequest,
+    write: Write | None = None,
+) -> AsyncIterator[bytes]:
+    """One event a delta. What `write` sends at once is not yielded."""
+    chunks = Chunks(envelope, request)
+    async for output in deltas(generation, tokens, chunks.plain.render, write):
+        yield chunks.delta(0, output)
+    if chunks.include_usage:
+        yield chunks.usage(tokens)
+
+
+async def merged_frames(
     outputs: AsyncIterable[tuple[int, Output]],
     tokens: TokenCount,
     envelope: Envelope,
     request: CompletionRequest,
 ) -> AsyncIterator[bytes]:
     """One event a delta of whichever prompt it belongs to."""
-    choices = Choices(request)
-    include_usage = bool(request.stream_options and request.stream_options.include_usage)
-    absent = None if include_usage else UNSET
+    chunks = Chunks(envelope, request)
     async for number, output in outputs:
         tokens.add(output)
-        pieces = [choices.choice(number, each) for each in output.outputs]
-        yield frame(encode(reply(envelope, pieces, absent)))
-    if include_usage:
-        yield frame(encode(reply(envelope, [], tokens.detailed_usage())))
+        yield chunks.delta(number, output)
+    if chunks.include_usage:
+        yield chunks.usage(tokens)
+
+
+class Chunks:
+    """The events of one stream."""
+
+    def __init__(self, envelope: Envelope, request: CompletionRequest) -> None:
+        self.include_usage = bool(request.stream_options and request.stream_options.include_usage)
+        self._envelope = envelope
+        self._choices = Choices(request)
+        self.plain = Template(self.event([CompletionChoice(index=0, text=SLOT)]))
+
+    def delta(self, number: int, output: Output) -> bytes:
+        return self.event([self._choices.choice(number, each) for each in output.outputs])
+
+    def event(self, choices: list[CompletionChoice]) -> bytes:
+        usage = None if self.include_usage else UNSET
+        return frame(encode(reply(self._envelope, choices, usage)))
+
+    def usage(self, tokens: TokenCount) -> bytes:
+        """The event without choices that carries the usage."""
+        return frame(encode(reply(self._envelope, [], tokens.detailed_usage())))
 
 
 class Choices:

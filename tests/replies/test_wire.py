@@ -11,7 +11,7 @@ from app.engine.base import RenderedPrompt, Sampling
 from app.errors import ModelNotFound, Overloaded, PromptTooLong, encode_error
 from app.replies import native
 from app.replies.chat_completions import chat_completion, chat_frames
-from app.replies.completions import completion, completion_frames
+from app.replies.completions import completion, completion_frames, merged_frames
 from app.replies.envelope import Envelope
 from app.replies.frames import DONE
 from app.replies.turns import Style, drafts, split_outputs, turn_frames, turns_completion
@@ -126,16 +126,19 @@ async def test_native_streams(golden: Golden) -> None:
 @pytest.mark.parametrize("room", range(4))
 async def test_streams_are_the_same_however_their_deltas_come(golden: Golden, room: int) -> None:
     """Those between the first and the last are given away, as far as there is room."""
-    chat, native_chat = Connection(room), Connection(room)
-    tokens = [TokenCount(3), TokenCount(3)]
-    sources = [await generation(stream=True) for _ in range(2)]
-    chunks = chat_frames(sources[0], tokens[0], ENVELOPE, chat_request(), chat.write)
-    deltas = native.delta_frames(sources[1], tokens[1], "模型/a", native_chat.write)
+    text_request = CompletionRequest(prompt="abc")
 
-    golden("chat_completion.sse", await chat.joined(chunks))
-    golden("chat.sse", await native_chat.joined(deltas))
-    assert [each.completion for each in tokens] == [len(TEXT)] * 2
-    assert chat.num_written == native_chat.num_written == min(room, len(TEXT) - 2)
+    async def check(name: str, frames_of: Any, *arguments: Any) -> None:
+        connection, tokens = Connection(room), TokenCount(3)
+        source = await generation(stream=True)
+        frames = frames_of(source, tokens, *arguments, connection.write)
+        golden(name, await connection.joined(frames))
+        assert tokens.completion == len(TEXT)
+        assert connection.num_written == min(room, len(TEXT) - 2)
+
+    await check("chat_completion.sse", chat_frames, ENVELOPE, chat_request())
+    await check("completion.sse", completion_frames, ENVELOPE, text_request)
+    await check("chat.sse", native.delta_frames, "模型/a")
 
 
 @pytest.mark.parametrize("logprobs", [False, True], ids=["plain", "logprobs"])
@@ -167,7 +170,7 @@ async def test_completion(golden: Golden, logprobs: bool) -> None:
 
     reply = completion([output], counted(output), ENVELOPE, request)
     golden(f"{name}.json", msgspec.json.encode(reply))
-    golden(f"{name}.sse", await joined(completion_frames(source, TokenCount(3), ENVELOPE, request)))
+    golden(f"{name}.sse", await joined(merged_frames(source, TokenCount(3), ENVELOPE, request)))
 
 
 CALLS = (

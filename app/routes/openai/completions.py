@@ -10,7 +10,7 @@ from app.auth import needs
 from app.call import Call, json_reply
 from app.errors import InvalidRequest
 from app.prompts import Prompt, text_prompt, token_prompt
-from app.replies.completions import completion, completion_frames
+from app.replies.completions import completion, completion_frames, merged_frames
 from app.replies.envelope import new_envelope
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
 from app.routes.parameters import OPENAI_GENERATING, CallDependency, reply_of, schema_headers
@@ -37,9 +37,13 @@ async def create_completion(
     prompts = await call.all_rendered([prompt_of(call, given) for given in prompts_of(data, call)])
     form = await call.admitted(lambda: format_of(data))
     headers = ignored_headers(data) | schema_headers(form)
+    if data.stream and len(prompts) == 1:
+        generation = await call.stream(prompts[0], data, form)
+        frames = completion_frames(generation, call.tokens, envelope, data, call.record.write)
+        return EventStream(frames, generation, headers)
     if data.stream:
         merged = await stream_all(call, prompts, data, form, deltas=True)
-        frames = completion_frames(merged, call.tokens, envelope, data)
+        frames = merged_frames(merged, call.tokens, envelope, data)
         return EventStream(frames, merged, headers)
     outputs = await complete_all(call, prompts, data, form)
     return json_reply(completion(outputs, call.tokens, envelope, data), headers)
