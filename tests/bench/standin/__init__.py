@@ -1,0 +1,1 @@
+"""Frontends measured on an engine that costs nothing; see `__main__`."""
