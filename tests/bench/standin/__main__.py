@@ -1,7 +1,8 @@
 """What frontends cost on an engine that costs nothing: `just bench standin [PART ...]`.
 
-    blocks   rates, and processor time a token and a request, in interleaved blocks
     counts   function calls and write calls a token and a request: no machine's speed is in them
+    blocks   rates, and processor time a token and a request, in interleaved blocks
+    ceiling  most tokens a second before they are merged into fewer events
 
 A stand-in engine core speaks vLLM's protocol to each frontend: to our server, to vLLM's Python
 server, to vLLM's Rust server where its binary is given, and to vLLM's `AsyncLLM.generate()` driven
@@ -20,6 +21,7 @@ import msgspec
 from app.demo import DEMO_MODEL_PATH
 from tests.bench.standin.asks import Prompts
 from tests.bench.standin.blocks import NUM_TOKENS, Blocks, print_blocks, run_blocks, workloads
+from tests.bench.standin.ceiling import print_ceilings
 from tests.bench.standin.counts import print_counts
 from tests.bench.standin.frontends import Frontend, start
 from tests.bench.standin.launches import LAUNCHES, Launch, Place, launch_rust, place_in
@@ -32,17 +34,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if "counts" in options.parts:
             print_counts(Path(folder) / "counts", options.model, options.frontends)
-        if "blocks" in options.parts:
-            results = measure(Path(folder), options)
-            if options.json:
-                options.json.write_bytes(msgspec.json.encode(results))
+        if {"blocks", "ceiling"} & {*options.parts}:
+            with running(Path(folder), options) as frontends:
+                measure(frontends, options)
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parts = ["counts", "blocks"]
+    parts = ["counts", "blocks", "ceiling"]
     parser.add_argument("parts", nargs="*", metavar="PART", default=parts)
     parser.add_argument("--frontends", nargs="+", choices=LAUNCHES, default=[*LAUNCHES])
     parser.add_argument("--rust", type=Path, help="vllm-rs, out of vLLM's wheel for CUDA")
@@ -50,22 +51,23 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 128])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=5.0, help="of a block")
-    parser.add_argument("--json", type=Path, help="write every block there")
+    parser.add_argument("--json", type=Path, help="write the blocks there")
     return parser
 
 
-def measure(folder: Path, options: argparse.Namespace) -> dict[str, Blocks]:
-    """Every block, by workload and frontend."""
+def measure(frontends: Sequence[Frontend], options: argparse.Namespace) -> None:
     prompts = Prompts(options.model)
-    kinds = {True: prompts.asks(NUM_TOKENS, stream=True), False: prompts.asks(1, stream=False)}
+    streams, plain = prompts.asks(NUM_TOKENS, stream=True), prompts.asks(1, stream=False)
+    if "ceiling" in options.parts:
+        print_ceilings(frontends, options.connections, streams, options.seconds)
     results: dict[str, Blocks] = {}
-    with running(folder, options) as frontends:
-        for workload in workloads(options.connections):
-            asks = kinds[workload.stream]
-            blocks = run_blocks(frontends, workload, asks, options.rounds, options.seconds)
-            print_blocks(workload, blocks)
-            results[workload.name] = blocks
-    return results
+    for workload in workloads(options.connections) if "blocks" in options.parts else ():
+        asks = streams if workload.stream else plain
+        blocks = run_blocks(frontends, workload, asks, options.rounds, options.seconds)
+        print_blocks(workload, blocks)
+        results[workload.name] = blocks
+    if options.json:
+        options.json.write_bytes(msgspec.json.encode(results))
 
 
 @contextlib.contextmanager

@@ -22,23 +22,17 @@ SHORTEST_STEP_SECONDS = 0.001
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """Streams of 64 tokens or plain replies of one; `is_paced` is against as fast as it goes."""
+    """Streams of 64 tokens or plain replies of one, at a core's pace; 0 is flat out."""
 
     connections: int
     stream: bool
-    is_paced: bool
+    step_seconds: float = 0.0
 
     @property
     def name(self) -> str:
         kind = f"streams of {NUM_TOKENS}" if self.stream else "plain replies of 1"
-        pace = f"a step every {self.step_seconds * 1000:.0f} ms" if self.is_paced else "flat out"
+        pace = f"a step every {self.step_seconds * 1000:g} ms" if self.step_seconds else "flat out"
         return f"{kind}, {self.connections} connections, {pace}"
-
-    @property
-    def step_seconds(self) -> float:
-        if not self.is_paced:
-            return 0.0
-        return max(self.connections / TOKENS_PER_SECOND, SHORTEST_STEP_SECONDS)
 
 
 class Block(msgspec.Struct):
@@ -88,10 +82,12 @@ Blocks = dict[str, list[Block]]
 
 
 def workloads(connections: Sequence[int]) -> list[Workload]:
+    """Streams at a pace, streams and plain replies flat out."""
+    paces = [max(each / TOKENS_PER_SECOND, SHORTEST_STEP_SECONDS) for each in connections]
     return [
-        Workload(each, stream, is_paced)
-        for stream, is_paced in ((True, True), (True, False), (False, False))
-        for each in connections
+        *(Workload(each, True, pace) for each, pace in zip(connections, paces, strict=True)),
+        *(Workload(each, True) for each in connections),
+        *(Workload(each, False) for each in connections),
     ]
 
 

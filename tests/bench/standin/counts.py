@@ -7,6 +7,7 @@ requests'. What a frontend does while nobody asks it anything is taken off.
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,7 @@ IDLE_SECONDS = 3
 WRITE_SECONDS = 30
 MOST_CALLED = 12
 
-Numbers = dict[str, float]
+Numbers = dict[str, int]
 """By what is counted."""
 
 
@@ -76,7 +77,7 @@ class Counting:
 
     def _print(self, way: Callable[[Callable[[], None]], Numbers], lengths: Sequence[Asks]) -> None:
         idle = sample(way, lambda: time.sleep(IDLE_SECONDS))
-        short, long = (sample(way, lambda asks=asks: self._ask(asks)) for asks in lengths)
+        short, long = (sample(way, partial(self._ask, asks)) for asks in lengths)
         for name in [key for key in long.numbers if key in HEADINGS]:
             a_token, a_request = slopes(name, idle, short, long)
             heading = HEADINGS[name]

@@ -93,6 +93,8 @@ class Frontend:
             )
         except httpx.TransportError:
             return False
+        if reply.status_code not in (200, 503):
+            raise RuntimeError(f"{self.name} answers {reply.status_code}: {reply.text}")
         return reply.status_code == 200
 
     def order(self, step_seconds: float) -> Counters:

@@ -15,7 +15,6 @@ from tests.bench.standin.asks import MODEL_NAME
 
 KEY = "bench"
 ENGINE: dict[str, Any] = {
-    "served-model-name": MODEL_NAME,
     "dtype": "bfloat16",
     "max-model-len": 2048,
     "max-num-seqs": 256,
@@ -58,16 +57,15 @@ def launch_ours(place: Place) -> Launch:
     folder = place.folder
     options = ["--model", str(place.model), "--port", str(place.port), "--api-keys", KEY]
     options += ["--log-dir", f"{folder}/log", "--state-dir", f"{folder}/state"]
-    options += ["--index-cache-dir", f"{folder}/indexes", "--model-name", MODEL_NAME]
-    arguments = {name: value for name, value in ENGINE.items() if name != "served-model-name"}
-    return Launch("ours", "app", options + flags(arguments, place))
+    options += ["--index-cache-dir", f"{folder}/indexes", "--linger-seconds", "0"]
+    return Launch("ours", "app", options + flags(ENGINE | {"model-name": MODEL_NAME}, place))
 
 
 def launch_vllm(place: Place) -> Launch:
     """vLLM's own server, as documented, but without a line in its log for every access."""
     options = ["serve", str(place.model), "--host", "127.0.0.1", "--port", str(place.port)]
     options += ["--enforce-eager", "--disable-uvicorn-access-log"]
-    options += flags(ENGINE, place)
+    options += flags(ENGINE | {"served-model-name": MODEL_NAME}, place)
     return Launch("vllm-python", "tests.bench.standin.vllm_serve", options)
 
 

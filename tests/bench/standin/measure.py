@@ -1,7 +1,7 @@
 """CPU time and write calls of processes, as the kernel counts them, and where they may run."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -25,24 +25,34 @@ def cpu_seconds(pid: int) -> float:
 
     `schedstat` counts nanoseconds, where `stat` counts ticks of 10 ms on some kernels.
     """
-    return read_all(tree(pid), "task/*/schedstat", lambda text: int(text.split()[0])) / 1e9
+    return of_threads(pid, nanoseconds_of) / 1e9
 
 
 def write_calls(pid: int) -> int:
     """`write` and `writev` calls so far of a process and of those below it; not `send`."""
-    return read_all(tree(pid), "task/*/io", lambda text: int(text.split("syscw: ")[1].split()[0]))
+    return of_threads(pid, written_by)
 
 
-def read_all(pids: Iterable[int], pattern: str, value: Callable[[str], int]) -> int:
-    """The sum over the files of all threads that are still there."""
+def of_threads(pid: int, value: Callable[[Path], int]) -> int:
+    """The sum over all threads that are still there."""
     total = 0
-    for pid in pids:
-        for path in Path(f"/proc/{pid}").glob(pattern):
+    for each in tree(pid):
+        for task in Path(f"/proc/{each}/task").glob("*"):
             try:
-                total += value(path.read_text())
-            except (OSError, IndexError):
+                total += value(task)
+            except OSError:
                 continue
     return total
+
+
+def nanoseconds_of(task: Path) -> int:
+    return int((task / "schedstat").read_text().split()[0])
+
+
+def written_by(task: Path) -> int:
+    """`write` and `writev` calls of one thread, whose folder in /proc this is."""
+    lines = (line.split(": ") for line in (task / "io").read_text().splitlines())
+    return int(dict(lines)["syscw"])
 
 
 def check_cores() -> None:

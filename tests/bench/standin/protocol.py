@@ -82,18 +82,30 @@ class CacheStats(msgspec.Struct, frozen=True):
     preempted_requests: int = 0
     preempted_queries: int = 0
     preempted_hits: int = 0
+    hits_by_source: dict[str, int] = {}
 
 
 class SchedulerStats(msgspec.Struct):
-    """What a core says of itself in every step; the fields that are not null there."""
+    """What a core says of itself in every step; vLLM's Rust frontend wants each field."""
 
     num_running_reqs: int
     num_waiting_reqs: int = 0
     num_skipped_waiting_reqs: int = 0
+    num_kv_fetch_reqs_by_stage: dict[str, int] = {}
     step_counter: int = 0
     current_wave: int = 0
     kv_cache_usage: float = 0.0
+    iteration_details: None = None
     prefix_cache_stats: CacheStats = CacheStats()
+    connector_prefix_cache_stats: None = None
+    kv_cache_eviction_events: tuple[()] = ()
+    spec_decoding_stats: None = None
+    kv_connector_stats: None = None
+    ec_connector_stats: None = None
+    waiting_lora_adapters: dict[str, int] = {}
+    running_lora_adapters: dict[str, int] = {}
+    cudagraph_stats: None = None
+    perf_stats: None = None
 
 
 class UtilityOutput(msgspec.Struct, array_like=True):
