@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
@@ -27,11 +26,14 @@ from tests.bench.standin.wrk import run_wrk, write_table
 ROOT = Path(__file__).parents[3]
 START_SECONDS = 300
 STOP_SECONDS = 20
-CONTROL_SECONDS = 10
+CONTROL_SECONDS = 60
+"""A core answers between two steps; only a machine that others use too lets it wait."""
 
 
 class Frontend:
-    """One frontend and its core, each kept on its own processor core."""
+    """One frontend and its engine core, each kept on its own processor core."""
+
+    standard_output: int | None = None
 
     def __init__(self, launch: Launch, place: Place) -> None:
         place.folder.mkdir(parents=True)
@@ -42,15 +44,16 @@ class Frontend:
         control = f"ipc://{place.folder}/control"
         told = [str(place.core_port), str(place.model), control]
         core = Launch("core", "tests.bench.standin.core", told)
-        self._core = self._start(core, OTHERS_CORE)
+        self._core = self._start(core, OTHERS_CORE, None)
         self._context = zmq.Context()
         self._control = self._context.socket(zmq.REQ)
         self._control.setsockopt(zmq.RCVTIMEO, CONTROL_SECONDS * 1000)
         self._control.connect(control)
-        self.process = self._start(launch, FRONTEND_CORE)
+        self.process = self._start(launch, FRONTEND_CORE, self.standard_output)
         self._files: dict[int, Path] = {}
 
-    def _start(self, launch: Launch, core: int) -> subprocess.Popen[bytes]:
+    def _start(self, launch: Launch, core: int, output: int | None) -> subprocess.Popen[bytes]:
+        """`output`: where its standard output goes, if not into its log."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("LLM_", "VLLM_"))}
         with (self._place.folder / f"{launch.name}.log").open("wb") as log:
             process = subprocess.Popen(
@@ -58,14 +61,11 @@ class Frontend:
                 cwd=ROOT,
                 env=environment | ENVIRONMENT | launch.environment,
                 stdin=subprocess.PIPE,
-                stdout=self._stdout_of(log),
+                stdout=log if output is None else output,
                 stderr=log,
             )
         pin(process.pid, core)
         return process
-
-    def _stdout_of(self, log: Any) -> Any:
-        return log
 
     @property
     def pid(self) -> int:
@@ -141,10 +141,9 @@ class Frontend:
 
 
 class Direct(Frontend):
-    """No HTTP: it makes its load itself."""
+    """No HTTP: it makes its load itself, as it is told in lines."""
 
-    def _stdout_of(self, log: Any) -> Any:
-        return subprocess.PIPE
+    standard_output = subprocess.PIPE
 
     def _is_ready(self) -> bool:
         return self._read_line() == b"ready"
