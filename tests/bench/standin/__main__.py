@@ -12,6 +12,8 @@ checked: status, exact number of tokens, text, end of the stream. Needs wrk.
 
 import argparse
 import contextlib
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +33,7 @@ from tests.bench.standin.measure import check_cores
 def main() -> None:
     options = parser().parse_args()
     check_cores()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of ending what was started
     with tempfile.TemporaryDirectory() as folder:
         if "counts" in options.parts:
             print_counts(Path(folder) / "counts", options.model, options.frontends)
