@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from prometheus_client import Gauge
 
 from app.engine.base import ANYBODY, Adapter, Limits, Origin, RenderedPrompt, Sampling, Take
-from tests.fake_engine import FakeCompletion, FakeEngine, FakeOutput, FakeTimings, given_away
+from tests.fake_engine import FakeCompletion, FakeEngine, FakeOutput, FakeTimings
 
 PIECE = "token " * 16
 USUAL_TOKENS = 8
@@ -42,7 +42,25 @@ class TalkingGeneration:
         return self._output(count)
 
     async def pushed(self, take: Take) -> FakeOutput:
-        return await (given_away(self, take) if self._num_choices == 1 else anext(self))
+        """As vLLM's client does: nobody wakes up for what is taken."""
+        if self._num_choices > 1:
+            return await anext(self)
+        loop = asyncio.get_running_loop()
+        output: asyncio.Future[FakeOutput] = loop.create_future()
+
+        def talk() -> None:
+            nonlocal timer
+            self._num_left -= 1
+            if self._num_left and take(PIECE, [0]):
+                timer = loop.call_later(TOKEN_SECONDS, talk)
+            else:
+                output.set_result(self._output(1))
+
+        timer = loop.call_later(TOKEN_SECONDS, talk)
+        try:
+            return await output
+        finally:
+            timer.cancel()
 
     def _output(self, count: int) -> FakeOutput:
         finished = not self._num_left
