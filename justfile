@@ -60,7 +60,7 @@ chaos *options: (setup "-r locks/dev.txt")
 soak *options: (setup "-r locks/dev.txt")
     @{{python}} -m tests.bench.chaos --no-faults --minutes 120 "$@"
 
-# Measure: `just bench concurrency` asks a running server, `just bench tools` starts its own
+# Measure: `just bench concurrency` asks a running server, `just bench tools` and `peers` start some
 bench what="concurrency" *options: (setup "-r locks/dev.txt")
     @shift || true; {{python}} -m tests.bench.{{what}} "$@"
 

@@ -11,6 +11,7 @@ too; without it its column stays empty. Needs wrk.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,7 @@ def options() -> argparse.Namespace:
 
 def main(chosen: argparse.Namespace) -> None:
     require_wrk()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # lest stopped engines stay behind
     prepare_environment(bench_settings())
     os.environ["HF_HUB_OFFLINE"] = "1"
     rows = [row for row in ROWS if row.key in chosen.rows]

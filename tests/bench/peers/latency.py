@@ -14,6 +14,7 @@ import uvloop
 from tests.bench.peers.workloads import KEY, Load, Workload, WrongReply, chat_body, prompt
 
 TEXT = re.compile(rb'"content":\s*"[^"]')
+SUCCESS = b"HTTP/1.1 200"
 END = b"\r\n0\r\n\r\n"
 """Of a reply in chunks."""
 
@@ -73,12 +74,12 @@ class Connection(asyncio.Protocol):
         self._reply += data
         if self._first is None and TEXT.search(self._reply):
             self._first = now - self._asked
-        if self._reply.endswith(END) or not self._reply.startswith(b"HTTP/1.1 200"):
+        if self._reply.endswith(END) or not self._reply.startswith(SUCCESS):
             self._end()
 
     def _end(self) -> None:
         reply = bytes(self._reply)
-        if self._first is None or b"data: [DONE]" not in reply or self._has_wrong_usage(reply):
+        if self._first is None or not self._is_whole(reply):
             self.over.set_exception(WrongReply(reply[:500].decode(errors="replace")))
             return self._transport.close()
         self._clients.first_token_seconds.append(self._first)
@@ -88,8 +89,9 @@ class Connection(asyncio.Protocol):
             return self._transport.close()
         return self._ask()
 
-    def _has_wrong_usage(self, reply: bytes) -> bool:
-        return not self._clients.usage.search(reply)
+    def _is_whole(self, reply: bytes) -> bool:
+        is_done = reply.startswith(SUCCESS) and b"data: [DONE]" in reply
+        return is_done and self._clients.usage.search(reply) is not None
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.over.done():
@@ -105,7 +107,7 @@ async def ask(url: str, workload: Workload, block: str, seconds: float) -> Load:
     where, loop = httpx.URL(url), asyncio.get_running_loop()
     clients = Clients(where.netloc.decode(), workload, block, seconds)
     opened = [
-        await loop.create_connection(lambda: Connection(clients), where.host, where.port)
+        await loop.create_connection(lambda: Connection(clients), where.host, where.port or 80)
         for _ in range(workload.connections)
     ]
     await asyncio.gather(*(connection.over for _, connection in opened))

@@ -18,6 +18,17 @@ def is_engine(name: str) -> bool:
     return name.startswith(tuple(title[:KERNEL_NAME_LENGTH] for title in ENGINE_TITLES))
 
 
+def engine_pids(processes: Iterable[psutil.Process]) -> set[int]:
+    return {each.pid for each in processes if is_engine(kernel_name(each))}
+
+
+def kernel_name(process: psutil.Process) -> str:
+    """Empty if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{process.pid}/comm").read_text()
+    return ""
+
+
 def frontend_seconds(processes: Iterable[psutil.Process]) -> float:
     """CPU time so far of those that are no engine, all threads, kernel included.
 
@@ -25,10 +36,9 @@ def frontend_seconds(processes: Iterable[psutil.Process]) -> float:
     """
     total = 0
     for process in processes:
-        folder = Path(f"/proc/{process.pid}")
-        with suppress(OSError):
-            if not is_engine((folder / "comm").read_text()):
-                total += sum(map(thread_nanoseconds, folder.glob("task/*/schedstat")))
+        if not is_engine(kernel_name(process)):
+            threads = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
+            total += sum(map(thread_nanoseconds, threads))
     return total / 1e9
 
 

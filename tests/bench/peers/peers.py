@@ -20,8 +20,8 @@ from tests.bench.peers.batch import run_batches
 from tests.bench.peers.dialogue import Question
 from tests.bench.peers.latency import measure_first_token
 from tests.bench.peers.load import run_wrk
-from tests.bench.peers.machine import Steal, frontend_seconds, load_average
-from tests.bench.peers.workloads import KEY, Block, Load, Way, Workload, chat_body
+from tests.bench.peers.machine import Steal, engine_pids, frontend_seconds, load_average
+from tests.bench.peers.workloads import KEY, Block, Load, Way, Workload, WrongReply, chat_body
 
 ROOT = Path(__file__).parents[3]
 START_SECONDS = 600
@@ -84,16 +84,19 @@ class Peer:
                 process.resume()
 
     def measure(self, workload: Workload, block: str, seconds: float) -> Block:
-        """One turn of this peer. Raises WrongReply."""
+        """One turn of this peer. Raises WrongReply, also if it has started another engine."""
+        engine = engine_pids(self.processes)
         self.resume()
         time.sleep(SETTLE_SECONDS)
         steal, before = Steal(), frontend_seconds(self.processes)
         load = self.run(workload, block, seconds)
         used = frontend_seconds(self.processes) - before
-        block_made = Block(load, used, load_average(), steal.share)
+        measured = Block(load, used, load_average(), steal.share)
         time.sleep(SETTLE_SECONDS)
+        if engine_pids(self.processes) != engine:
+            raise WrongReply(f"{self.name} has another engine than before.")
         self.pause()
-        return block_made
+        return measured
 
     def close(self) -> None:
         """Ask it to end, then end what is left of it."""
