@@ -65,15 +65,16 @@ def main(chosen: argparse.Namespace) -> None:
         tempfile.TemporaryDirectory() as folder,
         started(names, chosen.rust, Path(folder)) as peers,
     ):
-        check_all_texts(peers)
-        measured = {}
+        check_all_texts(peers.running)
+        measured: dict[str, dict[str, list[Block]]] = {}
         for workload, takers in workloads.items():
-            taking = {name: peer for name, peer in peers.items() if name in takers}
+            taking = {name: peer for name, peer in peers.running.items() if name in takers}
             measured[workload] = measure(WORKLOADS[workload], taking, chosen)
             print(*block_lines(workload, measured[workload]), sep="\n", file=sys.stderr)
     print(table(rows, measured))
     if chosen.json:
-        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(report(rows, measured))))
+        told = {"engine_arguments": peers.arguments, **report(rows, measured)}
+        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(told)))
 
 
 def check_all_texts(peers: dict[str, Peer]) -> None:
@@ -107,7 +108,7 @@ def turns(names: Sequence[str], number: int) -> Iterator[str]:
     return iter(names) if number % 2 == 0 else reversed(names)
 
 
-def report(rows: Sequence[Row], measured: dict[str, dict[str, list[Block]]]) -> Any:
+def report(rows: Sequence[Row], measured: dict[str, dict[str, list[Block]]]) -> dict[str, Any]:
     found = [{"row": row.title, **ratios(row, measured[row.workload])} for row in rows]
     return {"rows": found, "blocks": measured}
 

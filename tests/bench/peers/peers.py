@@ -57,7 +57,7 @@ class Peer:
                 stdin=self.stdin,
                 stdout=self.stdout or output,
                 stderr=output,
-                start_new_session=True,
+                process_group=0,
             )
 
     def run(self, workload: Workload, block: str, seconds: float) -> Load:

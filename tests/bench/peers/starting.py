@@ -6,34 +6,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tests.bench.peers.peers import Child, Peer, Server
 from tests.bench.peers.settings import bench_settings
 
 OURS, DIRECT, TRANSFORMERS = "ours", "engine directly", "transformers"
 PYTHON, RUST = "vLLM Python", "vLLM Rust"
-SERVE = "tests.bench.peers.vllm_cli"
+SERVE_MODULE = "tests.bench.peers.vllm_cli"
+DIRECT_MODULE = "tests.bench.peers.direct"
+TRANSFORMERS_MODULE = "tests.bench.peers.transformers_way"
 PICTURES_ONLY = "mm_processor_cache_gb"
 """Means nothing to a model that reads text, and the Rust frontend refuses it (vLLM 0.32)."""
 
 
+class Peers(msgspec.Struct):
+    """All that are up, by name, and the engine arguments that they share."""
+
+    running: dict[str, Peer] = {}
+    arguments: dict[str, Any] = {}
+
+
 @contextmanager
-def started(names: set[str], rust: Path | None, folder: Path) -> Iterator[dict[str, Peer]]:
+def started(names: set[str], rust: Path | None, folder: Path) -> Iterator[Peers]:
     """The engine alone, which is always needed, and those named, all of them stopped.
 
     Started one after the other: each takes all cores.
     """
-    peers: dict[str, Peer] = {}
+    peers = Peers()
     try:
-        direct = peers[DIRECT] = Child("direct", ["tests.bench.peers.direct"], folder, {})
-        arguments = direct.until_ready()
+        direct = peers.running[DIRECT] = Child("direct", [DIRECT_MODULE], folder, {})
+        peers.arguments = direct.until_ready()
         direct.pause()
         for name in (OURS, PYTHON, RUST, TRANSFORMERS):
             if name in names:
-                peers[name] = start(name, arguments, rust, folder)
-                peers[name].pause()
+                peers.running[name] = start(name, peers.arguments, rust, folder)
+                peers.running[name].pause()
         yield peers
     finally:
-        for peer in peers.values():
+        for peer in peers.running.values():
             peer.close()
 
 
@@ -50,7 +61,7 @@ def start(name: str, arguments: dict[str, Any], rust: Path | None, folder: Path)
 
 def make(name: str, arguments: dict[str, Any], rust: Path | None, folder: Path) -> Child | Server:
     if name == TRANSFORMERS:
-        return Child("transformers", ["tests.bench.peers.transformers_way"], folder, {})
+        return Child("transformers", [TRANSFORMERS_MODULE], folder, {})
     if name == OURS:
         return Server("ours", our_command(folder), folder, {})
     variables = rust_variables(rust) if name == RUST and rust else {}
@@ -68,7 +79,7 @@ def our_command(folder: Path) -> list[str]:
 def serve_command(arguments: dict[str, Any]) -> list[str]:
     """vLLM's own server. Without its access log, which is in its favour."""
     given = {name: value for name, value in arguments.items() if name != PICTURES_ONLY}
-    command = [SERVE, "serve", given.pop("model"), "--host", "127.0.0.1"]
+    command = [SERVE_MODULE, "serve", given.pop("model"), "--host", "127.0.0.1"]
     command += ["--disable-uvicorn-access-log"]
     return [*command, *(word for item in given.items() for word in option(*item))]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.bench.peers.rows import Blocks, Ratio, Row, median_of, ratios
 from tests.bench.peers.starting import OURS, RUST
+from tests.bench.peers.workloads import Block
 
 
 def table(rows: Sequence[Row], measured: Mapping[str, Blocks]) -> str:
@@ -35,11 +36,14 @@ def figure(value: float) -> str:
 def block_lines(workload: str, blocks: Blocks) -> Iterator[str]:
     """One line a peer on what its blocks were like, beside what the rows say."""
     for peer, each in blocks.items():
-        events = [block.events_per_token for block in each]
-        steal = max(block.steal for block in each)
+        replies = sum(block.load.replies for block in each)
         load = max(block.load_average for block in each)
-        yield (
-            f"{workload:16} {peer:16} {sum(block.load.replies for block in each):7} replies, "
-            f"{min(events):.3f}-{max(events):.3f} events a token, "
-            f"load average up to {load:.1f}, steal up to {steal:.1%}"
-        )
+        steal = max(block.steal for block in each)
+        machine = f"load average up to {load:.1f}, steal up to {steal:.1%}"
+        yield f"{workload:16} {peer:16} {replies:6} replies, {events_of(each)}{machine}"
+
+
+def events_of(blocks: Sequence[Block]) -> str:
+    """Empty unless they were streams. Fewer than one a token: some have no text, some come late."""
+    found = [block.events_per_token for block in blocks]
+    return f"{min(found):.2f}-{max(found):.2f} events with text a token, " if any(found) else ""
