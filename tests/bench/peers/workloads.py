@@ -59,7 +59,7 @@ class Block(msgspec.Struct, frozen=True):
 
     load: Load
     cpu_seconds: float
-    """Of all its processes but the engine's core and workers."""
+    """Of all its processes but the engine's core and workers, for cut-off replies too."""
 
     load_average: float
     """Of the last minute, at the end."""
