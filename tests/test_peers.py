@@ -83,11 +83,9 @@ def test_percentiles_are_values_that_were_seen(percent: float, expected: float) 
     assert percentile(range(1, 101), percent) == expected
 
 
-def test_connections_that_fail_and_blocks_without_a_reply_end_the_run() -> None:
+def test_connections_that_fail_end_the_run() -> None:
     with pytest.raises(WrongReply, match="3 connections failed"):
         read_wrk('{"replies":1,"events":2,"seconds":1,"wrong":"","errors":3}', STREAMS)
-    with pytest.raises(WrongReply, match="0 replies"):
-        read_wrk('{"replies":0,"events":0,"seconds":1,"wrong":"","errors":0}', STREAMS)
 
 
 def test_engine_arguments_become_options() -> None:

@@ -99,8 +99,10 @@ def measure(
     blocks: dict[str, list[Block]] = {name: [] for name in peers}
     for number in range(chosen.blocks):
         for name in turns(list(peers), number):
-            name_of_block = f"{workload.name}-{number}"
-            blocks[name].append(peers[name].measure(workload, name_of_block, chosen.seconds))
+            block = peers[name].measure(workload, f"{workload.name}-{number}", chosen.seconds)
+            if not block.load.replies:
+                raise SystemExit(f"{name} ends no reply in {chosen.seconds:g} s: --seconds more.")
+            blocks[name].append(block)
     return blocks
 
 

@@ -89,7 +89,10 @@ class Peer:
         self.resume()
         time.sleep(SETTLE_SECONDS)
         steal, before = Steal(), frontend_seconds(self.processes)
-        load = self.run(workload, block, seconds)
+        try:
+            load = self.run(workload, block, seconds)
+        except WrongReply as error:
+            raise WrongReply(f"{self.name}, {block}: {error}") from error
         used = frontend_seconds(self.processes) - before
         measured = Block(load, used, load_average(), steal.share)
         time.sleep(SETTLE_SECONDS)
