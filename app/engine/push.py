@@ -52,6 +52,10 @@ class PushProcessor:
         self._process = processor.process_outputs
         processor.process_outputs = self.process
 
+    def close(self) -> None:
+        """Give the way back, and with it the cycle: what is frozen is not collected."""
+        del self._processor.process_outputs
+
     @contextmanager
     def giving(self, request_id: str, take: Take) -> Iterator[None]:
         """In here a request's deltas are taken, if it is plain; else they wait for its reader."""

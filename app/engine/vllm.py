@@ -308,6 +308,8 @@ class VLLMEngine:
             llm = opening.result()
             await asyncio.to_thread(llm.shutdown, STOP_TIMEOUT_SECONDS)
             remove_segments(self._segments)
+            if self._push is not None:
+                self._push.close()
             llm.output_processor.propagate_error(EngineDeadError())
 
     def _close_compiler(self) -> None:
