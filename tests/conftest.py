@@ -1,6 +1,7 @@
 """One server on the fake engine for the whole run, one on the real engine where it is wanted."""
 
 import asyncio
+import os
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -149,6 +150,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="this machine has no NVIDIA GPU"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """vLLM binds the engine of every process to the first core; here each process has its own."""
+    worker: dict[str, str] | None = getattr(config, "workerinput", None)
+    if worker is not None:
+        cores = sorted(os.sched_getaffinity(0))
+        number = int(worker["workerid"].removeprefix("gw"))
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", str(cores[number % len(cores)]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

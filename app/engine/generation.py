@@ -91,7 +91,7 @@ class VLLMGeneration(Primed[RequestOutput]):
         self._stats: RequestStateStats | None = None
 
     async def wait_for_first(self) -> None:
-        """In a task: cancelled directly, vLLM would forget the request before it can be counted."""
+        """In a task: cancelled directly, vLLM would forget the request, and we its collector."""
         opening = asyncio.create_task(self.next())
         try:
             await asyncio.wait([opening])
@@ -99,9 +99,11 @@ class VLLMGeneration(Primed[RequestOutput]):
         except BaseException as error:
             if isinstance(error, EngineDead):
                 self._abandon = forget  # it may run again, and is not paid for twice
-            self._tell_unread()
-            opening.cancel()
+            self._unread.note_collector()
+            opening.cancel()  # counted behind it, since there may be a step before it
             await asyncio.gather(opening, return_exceptions=True)
+            if not opening.cancelled() and opening.exception() is None:
+                self._first = opening.result()
             await self.aclose()
             raise
         self._unread.note_collector()

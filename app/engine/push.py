@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from vllm import envs
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine import EngineCoreOutput
 from vllm.v1.engine.detokenizer import BaseIncrementalDetokenizer
@@ -24,17 +25,46 @@ from app.engine.base import Take
 logger = logging.getLogger(__name__)
 
 
+COMPUTE_NANS = bool(envs.VLLM_COMPUTE_NANS_IN_LOGITS)
+
+
 class Pushed:
     """One request whose plain deltas are taken."""
 
-    __slots__ = ("decode_next", "state", "take", "token_ids")
+    __slots__ = ("decode_next", "state", "stats", "take", "token_ids")
 
     def __init__(self, state: RequestState, take: Take) -> None:
         detokenizer: Any = state.detokenizer
         self.state = state
+        self.stats: Any = state.stats
         self.take = take
         self.decode_next: Callable[[int], str] = detokenizer.decode_next
         self.token_ids: list[int] = detokenizer.token_ids
+
+    def count(self, num_tokens: int, timestamp: float, step: IterationStats) -> None:
+        """`IterationStats.update_from_output`, as far as it concerns tokens behind the first."""
+        stats = self.stats
+        stats.num_generation_tokens += num_tokens
+        step.num_generation_tokens += num_tokens
+        step.inter_token_latencies_iter.append(timestamp - stats.last_token_ts)
+        stats.last_token_ts = timestamp
+
+    def hand_over(self, token_ids: list[int]) -> bool:
+        """Whether the tokens were taken. What is not taken waits for the reader.
+
+        A reader whose `take` fails learns of it, and nobody else does.
+        """
+        self.token_ids += token_ids
+        text = "".join(map(self.decode_next, token_ids))
+        try:
+            if self.take(text, token_ids):
+                return True
+        except Exception as error:
+            logger.exception("a delta could not be delivered")
+            self.state.queue.put(error)
+        else:
+            self.put_back(text, token_ids)
+        return False
 
     def put_back(self, text: str, token_ids: list[int]) -> None:
         """Make the output that vLLM would have made of a delta."""
@@ -85,19 +115,12 @@ class PushProcessor:
         weight_version: str | None = None,
     ) -> OutputProcessorOutput:
         """See `OutputProcessor.process_outputs`."""
-        pushed = self._pushed
-        if pushed:
+        left = engine_core_outputs
+        if self._pushed:
             news = (engine_core_timestamp, iteration_stats, weight_version)
-            engine_core_outputs = [
-                output
-                for output in engine_core_outputs
-                if output.request_id not in pushed or not self._push(output, *news)
-            ]
+            left = [each for each in left if not self._push(each, *news)]
         return self._process(
-            engine_core_outputs,
-            engine_core_timestamp,
-            iteration_stats,
-            weight_version=weight_version,
+            left, engine_core_timestamp, iteration_stats, weight_version=weight_version
         )
 
     def _push(
@@ -107,33 +130,23 @@ class PushProcessor:
         stats: IterationStats | None,
         weight_version: str | None,
     ) -> bool:
-        """Whether it was taken. What ends a request goes to its reader, behind all that was."""
+        """Whether vLLM is left nothing to do. What ends a request goes to its reader."""
         name = output.request_id
+        pushed = self._pushed.get(name)
+        if pushed is None:
+            return False
         if output.finish_reason is not None or name not in self._states:
             del self._pushed[name]
             return False
-        pushed = self._pushed[name]
         if weight_version is not None:
             pushed.state.track_weight_version(weight_version)
-        self._processor._update_stats_from_output(pushed.state, output, timestamp, stats)
-        text = ""
-        for token_id in output.new_token_ids:
-            pushed.token_ids.append(token_id)
-            text += pushed.decode_next(token_id)
-        self._hand_over(name, pushed, text, output.new_token_ids)
+        if output.events is not None or COMPUTE_NANS:
+            self._processor._update_stats_from_output(pushed.state, output, timestamp, stats)
+        elif stats is not None and timestamp is not None:
+            pushed.count(len(output.new_token_ids), timestamp, stats)
+        if not pushed.hand_over(output.new_token_ids):
+            del self._pushed[name]
         return True
-
-    def _hand_over(self, name: str, pushed: Pushed, text: str, token_ids: list[int]) -> None:
-        """What is not taken waits for the reader; one whose `take` fails learns of it alone."""
-        try:
-            if pushed.take(text, token_ids):
-                return
-        except Exception as error:
-            logger.exception("a delta could not be delivered")
-            pushed.state.queue.put(error)
-        else:
-            pushed.put_back(text, token_ids)
-        del self._pushed[name]
 
 
 def is_plain(state: RequestState) -> bool:

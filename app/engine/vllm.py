@@ -50,6 +50,7 @@ from app.engine.leash import leash_children
 from app.engine.pictures import PictureReader, reads_images
 from app.engine.push import PushProcessor
 from app.engine.segments import remove_segments, segments_of
+from app.engine.stats import FoldingStatLogger
 from app.engine.tokenizer import EngineTokenizer
 from app.engine.translation import VLLM_ERRORS, translate, translated
 from app.errors import AdapterUnusable, EngineDead, InvalidRequest
@@ -135,7 +136,8 @@ class VLLMEngine:
         leash_children()
         register_custom_models()
         register_int8()
-        llm = AsyncLLMEngine.from_engine_args(engine_arguments(self._settings, self._files()))
+        arguments = engine_arguments(self._settings, self._files())
+        llm = AsyncLLMEngine.from_engine_args(arguments, stat_loggers=[FoldingStatLogger])
         try:
             self._describe(llm)
         except BaseException:

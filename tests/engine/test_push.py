@@ -119,6 +119,25 @@ async def test_streams_say_the_same_as_vllm_s_outputs(
         assert all(0 < each.num_taken < len(each.token_ids) - 2 for each in heard)
 
 
+async def test_vllm_counts_what_is_given_away(real_server: LiveServer, engine: Engine) -> None:
+    """Tokens, and the times between them."""
+    names = (
+        "generation_tokens_total",
+        "inter_token_latency_seconds_count",
+        "inter_token_latency_seconds_bucket",
+    )
+    counted = []
+    for taking in (nothing, everything):
+        before = [await metric(real_server, each) for each in names]
+        await all_heard(engine, taking)
+        after = [await metric(real_server, each) for each in names]
+        counted.append([b - a for a, b in zip(before, after, strict=True)])
+
+    assert counted[0][:2] == counted[1][:2]
+    assert counted[0][0] - counted[0][1] == len(QUESTIONS)
+    assert all(counted[1])
+
+
 @pytest.mark.parametrize("arguments", [{"stop": ["zzz"]}, {"logprobs": 1}])
 async def test_what_is_more_than_text_is_not_given_away(
     engine: Engine, arguments: dict[str, Any]
@@ -175,15 +194,14 @@ async def test_a_stream_that_is_left_is_aborted_and_counted(
     processor = engine._llm.output_processor
     assert not processor.request_states
     async with asyncio.timeout(WAIT_SECONDS):
-        while await num_running(real_server):
+        while await metric(real_server, "num_requests_running"):
             await asyncio.sleep(0.05)
 
 
-async def num_running(live: LiveServer) -> float:
-    """By vLLM's own gauge."""
+async def metric(live: LiveServer, name: str) -> float:
+    """One of vLLM's own, over all its labels."""
     lines = (await live.client.get("/metrics")).text.splitlines()
-    gauge = "vllm:num_requests_running{"
-    return sum(float(each.split()[-1]) for each in lines if each.startswith(gauge))
+    return sum(float(each.split()[-1]) for each in lines if each.startswith(f"vllm:{name}{{"))
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat"])

@@ -28,7 +28,9 @@ from tests.sse_client import payload, read_event
 pytestmark = pytest.mark.engine
 
 START_SECONDS = 300
-GONE_SECONDS = 5
+GONE_SECONDS = 15
+"""The row says 5, on a machine that does nothing else."""
+
 READY = "/health/ready"
 LONG = {"temperature": 0, "max_tokens": 300, "ignore_eos": True}
 SERVE = (sys.executable, "-m", "app", "--port", "0")
