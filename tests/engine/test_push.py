@@ -11,6 +11,7 @@ import pytest
 from app.engine.base import ANYBODY, Engine, Origin, Output, RenderedPrompt, Sampling, Take
 from app.errors import GenerationFailed
 from tests.live_server import LiveServer
+from tests.sse_client import events
 
 pytestmark = pytest.mark.engine
 
@@ -213,7 +214,7 @@ async def test_what_is_written_at_once_is_what_else_would_be_sent(
     pushed = await client.post(path, json=body)
     sent = await client.post(path, json=body, headers={"Idempotency-Key": f"push{path}"})
 
-    assert without_identity(pushed.text) == without_identity(sent.text)
+    assert told(pushed.text) == told(sent.text)
     assert pushed.text.endswith("data: [DONE]\n\n")
     assert pushed.text.count("data: ") > 20
 
@@ -223,11 +224,11 @@ def chat(question: str) -> dict[str, Any]:
     return {"messages": messages, "temperature": 0, "stream": True, "max_tokens": 200}
 
 
-def without_identity(text: str) -> list[Any]:
-    """The events of a stream, without what each reply has of its own."""
-    frames = [each.removeprefix("data: ") for each in text.split("\n\n") if each]
-    events = [msgspec.json.decode(each) for each in frames if each != "[DONE]"]
-    return [
-        {name: value for name, value in each.items() if name not in ("id", "created")}
-        for each in events
-    ]
+def told(stream: str) -> tuple[str, Any]:
+    """The text of a stream, and its last event without what each reply has of its own.
+
+    How many events the text comes in is told by how fast it is read: deltas that wait are merged.
+    """
+    *parts, last = [each for each in events(stream) if each != "[DONE]"]
+    texts = [each.get("delta") or each["choices"][0]["delta"].get("content", "") for each in parts]
+    return "".join(texts), {n: each for n, each in last.items() if n not in ("id", "created")}
