@@ -23,9 +23,6 @@ from tests.scorecard.target import Target
 MOST_CPU_SECONDS = 0.1
 """Of the server's process, for one refusal; its own time cannot be told on a busy machine."""
 
-NUM_TRIES = 3
-"""On a busy machine the same work takes longer now and then, and never less."""
-
 
 @pytest.fixture
 def client(target: Target) -> Iterator[httpx.Client]:
@@ -67,13 +64,11 @@ def test_c2_too_much_is_refused_with_little_work(
     _, body = asked(target, path)
     needed = {"logprobs": True} if name == "top_logprobs" else {}
     content = msgspec.json.encode({**body, **needed, name: value})
-    spent = []
-    for _ in range(NUM_TRIES):
-        started = target.cpu_seconds
-        reply = client.post(path, content=content, headers=JSON)
-        spent.append(target.cpu_seconds - started)
+    started = target.cpu_seconds
 
-    assert min(spent) < MOST_CPU_SECONDS
+    reply = client.post(path, content=content, headers=JSON)
+
+    assert target.cpu_seconds - started < MOST_CPU_SECONDS
     assert_refused_somehow(target, reply, name)
     assert len(reply.content) < 4096
 

@@ -36,13 +36,24 @@ class Answer(msgspec.Struct):
         return self.answered - self.asked - self.starved
 
 
-def starved_seconds(pid: str) -> float:
-    """How long the threads of a process have been runnable without running, so far, in all.
+def starved_seconds(pid: str, before: dict[str, int]) -> float:
+    """How long a process has been runnable without running since its threads' delays were these.
 
-    All of them, since the one that answers also waits for what holds the interpreter's lock.
+    That of its first thread, which answers, and of the one other that waited longest, which may
+    have held the interpreter's lock; not the sum of all, of which most wait side by side.
+    """
+    waited = {thread: delay - before.get(thread, 0) for thread, delay in run_delays(pid).items()}
+    first = waited.pop(str(os.getpid()) if pid == "self" else pid, 0)
+    return (first + max(waited.values(), default=0)) / 1e9
+
+
+def run_delays(pid: str) -> dict[str, int]:
+    """Of every thread.
+
     https://docs.kernel.org/scheduler/sched-stats.html: the second number, in nanoseconds.
     """
-    return sum(map(run_delay, Path(f"/proc/{pid}/task").iterdir())) / 1e9
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return {each.name: run_delay(each) for each in threads}
 
 
 def run_delay(thread: Path) -> int:
@@ -60,11 +71,13 @@ def watch(url: str, path: str, *pids: str) -> None:
     echo = echoing()
     while os.getppid() == parent:
         echoed = echo_seconds(echo)
-        asked, starved = time.monotonic(), sum(map(starved_seconds, pids))
+        before = [run_delays(each) for each in pids]
+        asked = time.monotonic()
         while connection is None or not is_answered(connection, question):
             connection = connected(url)
-        starved = sum(map(starved_seconds, pids)) - starved
-        line = msgspec.json.encode(Answer(asked, time.monotonic(), starved, echoed))
+        answered = time.monotonic()
+        starved = sum(starved_seconds(*each) for each in zip(pids, before, strict=True))
+        line = msgspec.json.encode(Answer(asked, answered, starved, echoed))
         sys.stdout.write(line.decode() + "\n")
         sys.stdout.flush()
         time.sleep(ASK_EVERY_SECONDS)
