@@ -18,7 +18,8 @@ from app.reuse import guard
 from app.settings import Settings
 from tests.fake_engine import FakeEngine
 from tests.live_server import LiveServer, running_server
-from tests.redis_server import RedisServer, free_port, running_redis
+from tests.ports import free_port
+from tests.redis_server import RedisServer, running_redis
 
 LIMIT_SECONDS = 0.2
 

@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from tests.bench.peers.latency import measure_first_token
 from tests.bench.peers.load import run_wrk
 from tests.bench.peers.machine import Steal, engine_pids, frontend_seconds, load_average
 from tests.bench.peers.workloads import KEY, Block, Load, Way, Workload, WrongReply, chat_body
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 START_SECONDS = 600
@@ -193,10 +193,3 @@ class Child(Peer):
         if not line:
             raise RuntimeError(f"{self.name} gave no answer: {self.said()}")
         return line
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -13,7 +13,7 @@ from tests.bench.peers.settings import bench_settings
 
 OURS, DIRECT, TRANSFORMERS = "ours", "engine directly", "transformers"
 PYTHON, RUST = "vLLM Python", "vLLM Rust"
-SERVE_MODULE = "tests.bench.peers.vllm_cli"
+SERVE_MODULE = "tests.bench.vllm_cli"
 DIRECT_MODULE = "tests.bench.peers.direct"
 TRANSFORMERS_MODULE = "tests.bench.peers.transformers_way"
 PICTURES_ONLY = "mm_processor_cache_gb"

@@ -4,7 +4,6 @@ All are told that their engine runs on another machine (`data_parallel_size_loca
 then greets them at a port: nothing of a frontend is changed for it, ours neither.
 """
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tests.bench.standin.asks import MODEL_NAME
+from tests.ports import free_port
 
 KEY = "bench"
 ENGINE: dict[str, Any] = {
@@ -66,7 +66,7 @@ def launch_vllm(place: Place) -> Launch:
     options = ["serve", str(place.model), "--host", "127.0.0.1", "--port", str(place.port)]
     options += ["--enforce-eager", "--disable-uvicorn-access-log"]
     options += flags(ENGINE | {"served-model-name": MODEL_NAME}, place)
-    return Launch("vllm-python", "tests.bench.standin.vllm_serve", options)
+    return Launch("vllm-python", "tests.bench.vllm_cli", options)
 
 
 def launch_rust(place: Place, binary: Path) -> Launch:
@@ -96,10 +96,3 @@ LAUNCHES: dict[str, Callable[[Place], Launch]] = {
 def place_in(folder: Path, model: Path) -> Place:
     """On ports that are free now."""
     return Place(folder, model, free_port(), free_port())
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
