@@ -17,10 +17,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
-    RequestResponseCycle,
 )
 
 from app.edge.client import EXTENSION, Client, writer
+from app.edge.cork import Cork
 from app.edge.files import room_for_connections
 from app.edge.head import check_head
 from app.edge.stall import Stall, Wait
@@ -60,8 +60,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.url = b""
-        self.unanswered: deque[RequestResponseCycle] = deque()
-        """The request that the application is working on, then those that wait for it."""
+        self.unanswered: deque[Client] = deque()
+        """Whom the application is working for, then those who wait for that."""
 
         self.num_requests = 0
         self.in_head = False
@@ -78,7 +78,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.stall = Stall()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, transport))
+        super().connection_made(Cork(cast(asyncio.Transport, transport), self.loop))
         # Else the kernel takes megabytes for a reader who does not read, and we notice late.
         opened: socket.socket = transport.get_extra_info("socket")
         opened.setsockopt(
@@ -91,8 +91,8 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """uvicorn tells only the request that came last; all of them must learn of it."""
-        for cycle in self.unanswered:
-            tell_disconnected(cycle)
+        for client in self.unanswered:
+            client.leave()
         self.unanswered.clear()
         self.pipeline.clear()
         super().connection_lost(exc)
@@ -176,16 +176,17 @@ class EdgeProtocol(HttpToolsProtocol):
             raise MalformedHTTP("Too many requests were sent ahead of their replies.")
         super().on_headers_complete()
         self.cycle.keep_alive &= not self.expect_100_continue  # whether the body comes is open
-        self.unanswered.append(self.cycle)
-        self.scope["extensions"] = {EXTENSION: self.offer(self.cycle)}
+        client = Client(self.cycle)
+        self.unanswered.append(client)
+        self.scope["extensions"] = {EXTENSION: self.offer(client)}
         if len(self.unanswered) > 1:
             self.flow.resume_reading()  # only who reads on learns that the client has left
 
-    def offer(self, cycle: RequestResponseCycle) -> dict[object, object]:
+    def offer(self, client: Client) -> dict[object, object]:
         """What the application is told of the client, beside ASGI's own."""
-        offered: dict[object, object] = {"client": Client(cycle)}
+        offered: dict[object, object] = {"client": client}
         if self.settings.push_delivery:
-            offered["write"] = writer(cycle)
+            offered["write"] = writer(client.cycle)
         return offered
 
     def on_body(self, body: bytes) -> None:
@@ -228,13 +229,13 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def give_up_newest(self) -> None:
         """The request whose body is not complete: the application learns that its client left."""
-        cycle = self.unanswered.pop()
-        if cycle.response_started:
+        client = self.unanswered.pop()
+        if client.cycle.response_started:
             self.transport.abort()
-        tell_disconnected(cycle)
+        client.leave()
         if self.unanswered:
             self.pipeline.popleft()
-            self.cycle = self.unanswered[-1]
+            self.cycle = self.unanswered[-1].cycle
 
     def refusal(self, error: ServerError) -> bytes:
         """A whole reply, after which the connection is closed."""
@@ -287,18 +288,6 @@ class EdgeProtocol(HttpToolsProtocol):
             self.refuse(RequestTimedOut("The request's headers came too slowly."))
         else:
             self.transport.abort()
-
-
-def tell_disconnected(cycle: RequestResponseCycle) -> None:
-    """Its `receive` and `send` learn that nobody is there."""
-    if not cycle.response_complete:
-        cycle.disconnected = True
-        cycle.message_event.set()
-        client_of(cycle).leave()
-
-
-def client_of(cycle: RequestResponseCycle) -> Client:
-    return cast(Client, (cycle.scope["extensions"] or {})[EXTENSION]["client"])
 
 
 def refusal_of(error: httptools.HttpParserError) -> ServerError:
