@@ -126,9 +126,12 @@ class AdmissionMiddleware:
             self.finish(scope, record)
 
     def finish(self, scope: HTTPScope, record: RequestRecord) -> None:
+        """Count it, log it, and part what refers to each other: none waits for the collector."""
         route = route_of(scope)
         self.metrics.observe_request(record, route)
         log_request(record, route)
+        for name in ("record", "extensions"):
+            scope.pop(name, None)  # type: ignore[misc]
 
 
 async def refuse(

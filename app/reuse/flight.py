@@ -125,8 +125,9 @@ class Flight:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            if self.generation is not None:
-                await self.generation.aclose()
+            generation, self.generation = self.generation, None  # it knows us too
+            if generation is not None:
+                await generation.aclose()
 
     async def more(self, given: Given | None = None) -> None:
         """Wait for another output, behind one of all that is given to the only reader meanwhile.
