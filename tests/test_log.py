@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from app.log import configure_logging
+from app.log import lines as request_lines
 from tests.fake_engine import FakeEngine, Script
 
 LOGGERS = ("app", "slipstream", "uvicorn.error")
@@ -27,6 +28,7 @@ def console(tmp_path: Path) -> Iterator[io.StringIO]:
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
+    request_lines.flush()
     text = (folder / "slipstream.log").read_text()
     return [msgspec.json.decode(line) for line in text.splitlines()]
 
