@@ -20,7 +20,7 @@ from app.call import provide_call
 from app.docs import api_document, read_api_asset
 from app.edge.cors import cors_config
 from app.engine.base import Engine
-from app.entry import require_entry
+from app.entry import enter
 from app.errors import EngineDead, HTTPRefusal, InvalidRequest, ServerError, encode_error
 from app.images.loader import ImageLoader
 from app.keys.ring import KeyRing
@@ -30,7 +30,6 @@ from app.models import ServedModels
 from app.prompts import Renderer
 from app.queueing.queue import FairQueue
 from app.reuse.assembly import answers, with_reuse
-from app.reuse.idempotency import replay
 from app.reuse.stores import Stores
 from app.routes import ROUTES
 from app.settings import Settings
@@ -56,7 +55,7 @@ class Application(AdmissionMiddleware):
 
 
 def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = None) -> Application:
-    """Assemble routes, guards, error handlers and the engine's life.
+    """Assemble routes, their entry, error handlers and the engine's life.
 
     `metrics`: those that the engine writes too. Raises ConfigurationError if the module of tools,
     the key file or the place of kept replies cannot be used.
@@ -89,8 +88,7 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
         state=state,
         request_class=JSONRequest,
         dependencies={"call": Provide(provide_call)},
-        guards=[require_entry],
-        before_request=replay,
+        before_request=enter,
         lifespan=[bookkeeping, engine_life],
         exception_handlers={Exception: reply_to_error},
         openapi_config=api_document(),

@@ -1,13 +1,13 @@
 """Request bodies: bytes in, one struct out, decoded in a single pass before the handler runs."""
 
 import re
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NoReturn
 
 import jiter
 import msgspec
 from litestar import Request
-from litestar.datastructures import State
+from litestar.datastructures import Headers, State
 from litestar.exceptions import InternalServerException
 
 from app.errors import ClientDisconnected, InvalidRequest, UnsupportedMedia
@@ -33,6 +33,11 @@ class JSONRequest(Request[Any, Any, State]):
     Litestar decodes to dicts and converts those; here the struct that comes out of msgspec is
     handed through its conversion untouched, and errors name the field they are about.
     """
+
+    @cached_property
+    def headers(self) -> Headers:
+        """Litestar makes them anew whenever they are asked for."""
+        return super().headers
 
     async def body(self) -> bytes:
         """The bytes of the body. Raises InvalidRequest for none, and ClientDisconnected."""

@@ -53,13 +53,14 @@ class Call:
 
     def __init__(self, request: JSONRequest) -> None:
         self.request = request
-        self.engine: Engine = request.app.state.engine
-        self.submitter: Submitter = request.app.state.submitter
-        self.models: ServedModels = request.app.state.models
-        self.settings: Settings = request.app.state.settings
-        self.metrics: Metrics = request.app.state.metrics
-        self.registry: ToolRegistry = request.app.state.registry
-        self.renderer: Renderer = request.app.state.renderer
+        state = request.app.state
+        self.engine: Engine = state.engine
+        self.submitter: Submitter = state.submitter
+        self.models: ServedModels = state.models
+        self.settings: Settings = state.settings
+        self.metrics: Metrics = state.metrics
+        self.registry: ToolRegistry = state.registry
+        self.renderer: Renderer = state.renderer
         self.record: RequestRecord = request.scope["record"]  # type: ignore[typeddict-item]
         self.tokens = self.record.tokens = TokenCount(0)
         self.reuse = self.record.reuse = terms_of(request.headers.get("cache-control", ""))

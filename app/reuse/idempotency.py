@@ -177,7 +177,10 @@ class ReplayedAnswer(Response[None]):
 
 
 async def replay(request: Request[Any, Any, Any]) -> ReplayedAnswer | None:
-    """Litestar's `before_request`: behind the guards, so that only its owner gets an answer."""
+    """The first answer to a request that comes again, for whose key is known by now.
+
+    Raises what `Answers.earlier` raises.
+    """
     key = request.headers.get(HEADER)
     answers: Answers | None = request.app.state.answers
     if key is None or answers is None or request.method != "POST":
