@@ -78,7 +78,7 @@ class PushProcessor:
     def __init__(self, processor: OutputProcessor) -> None:
         self._processor = processor
         self._states = processor.request_states
-        self._pushed: dict[str | None, Pushed] = {}
+        self._pushed: dict[str, Pushed] = {}
         self._process = processor.process_outputs
         processor.process_outputs = self.process
 
@@ -87,25 +87,16 @@ class PushProcessor:
         del self._processor.process_outputs
 
     @contextmanager
-    def giving(self, request_id: str, take: Take) -> Iterator[None]:
-        """In here a request's deltas are taken, if it is plain; else they wait for its reader."""
-        name = self._begin(request_id, take)
+    def giving(self, name: str, take: Take) -> Iterator[None]:
+        """In here the deltas of the request that vLLM calls so are taken, if it is plain; else
+        they wait for its reader."""
+        state = self._states.get(name)
+        if state is not None and is_plain(state):
+            self._pushed[name] = Pushed(state, take)
         try:
             yield
         finally:
             self._pushed.pop(name, None)
-
-    def _begin(self, request_id: str, take: Take) -> str | None:
-        """vLLM's own name of a request whose deltas are taken from now on."""
-        names = self._processor.external_req_ids.get(request_id, ())
-        if len(names) != 1:
-            return None
-        name: str = names[0]
-        state = self._states[name]
-        if not is_plain(state):
-            return None
-        self._pushed[name] = Pushed(state, take)
-        return name
 
     def process(
         self,

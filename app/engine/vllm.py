@@ -21,6 +21,7 @@ from vllm.engine.async_llm_engine import AsyncLLMEngine
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.output_processor import RequestOutputCollector
 from vllm.v1.structured_output.utils import _reduced_vocabulary
 
 from app.engine.arguments import engine_arguments
@@ -43,7 +44,7 @@ from app.engine.core import answer, core_pids, drop_adapter_series, max_num_seqs
 from app.engine.custom_models import register_custom_models
 from app.engine.devices import register_gpus
 from app.engine.environment import INDEX_CACHE_DIR
-from app.engine.generation import UnreadTokens, VLLMGeneration
+from app.engine.generation import VLLMGeneration
 from app.engine.inputs import engine_input, lora_request
 from app.engine.layers import layers_of
 from app.engine.leash import leash_children
@@ -237,24 +238,38 @@ class VLLMEngine:
         origin: Origin = ANYBODY,
     ) -> "VLLMGeneration":
         """Start a request and wait for its first output; see `base.Engine`."""
-        llm, request_id = self._running, secrets.token_hex(8)
-        outputs = llm.generate(
-            engine_input(prompt, origin.owner),
-            self._parameters(sampling, await self._constrained(sampling)),
-            request_id,
-            lora_request=lora_request(adapter) if adapter else None,
-            priority=origin.priority,
-        )
+        llm = self._running
+        parameters = self._parameters(sampling, await self._constrained(sampling))
+        collector = await self._add(llm, prompt, parameters, adapter, origin)
         assert self._push is not None
-        generation = VLLMGeneration(
-            outputs,
-            UnreadTokens(llm.output_processor, request_id),
-            partial(self._push.giving, request_id),
-            origin,
-            sampling.arguments.get("n", 1),
-        )
+        num_choices = sampling.arguments.get("n", 1)
+        generation = VLLMGeneration(llm, collector, self._push.giving, origin, num_choices)
         await generation.wait_for_first()
         return generation
+
+    async def _add(
+        self,
+        llm: AsyncLLMEngine,
+        prompt: RenderedPrompt,
+        parameters: SamplingParams,
+        adapter: Adapter | None,
+        origin: Origin,
+    ) -> RequestOutputCollector:
+        """Give the request to the engine. What fails or is cancelled half-way is taken back."""
+        request_id = secrets.token_hex(8)
+        try:
+            return await llm.add_request(
+                request_id,
+                engine_input(prompt, origin.owner),
+                parameters,
+                lora_request=lora_request(adapter) if adapter else None,
+                priority=origin.priority,
+            )
+        except BaseException as error:
+            await llm.abort(request_id)
+            if isinstance(error, VLLM_ERRORS):
+                raise translate(error) from error
+            raise
 
     async def _constrained(self, sampling: Sampling) -> dict[str, Any]:
         """A constraint as vLLM's parameters: a structural tag passes unread to our backend."""

@@ -1,7 +1,5 @@
 """What of vLLM's bookkeeping becomes of a request that its engine died with."""
 
-from collections.abc import AsyncGenerator
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,31 +11,41 @@ from app.errors import EngineDead
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore")]  # of vLLM's imports
 
 
-async def test_tokens_that_an_engine_took_with_it_are_nobody_s() -> None:
-    """The request is run again, and its reply says what it has cost."""
-    from vllm.outputs import RequestOutput
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_tokens_that_an_engine_took_with_it_are_paid_for_if_any_was_read(
+    is_first: bool,
+) -> None:
+    """Where none was, the request is run again, and its reply says what it has cost."""
+    from vllm.outputs import CompletionOutput, RequestOutput
     from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine.exceptions import EngineDeadError
+    from vllm.v1.engine.output_processor import RequestOutputCollector
 
-    from app.engine.generation import UnreadTokens, VLLMGeneration
+    from app.engine.generation import VLLMGeneration
 
-    async def outputs() -> AsyncGenerator[RequestOutput, None]:
-        raise EngineDeadError
-        yield
+    def output(token_ids: list[int]) -> RequestOutput:
+        completion = CompletionOutput(0, "", token_ids, None, None)
+        return RequestOutput("a", None, None, None, [completion], finished=False)
 
-    state: Any = SimpleNamespace(
-        queue=SimpleNamespace(output=None),
-        output_kind=RequestOutputKind.FINAL_ONLY,
-        detokenizer=SimpleNamespace(num_output_tokens=lambda: 50),
-        parent_req=None,
-    )
-    processor = SimpleNamespace(external_req_ids={"a": ["a-0"]}, request_states={"a-0": state})
-    unread = UnreadTokens(processor, "a")
+    async def abort(request_id: str, *, internal: bool) -> None:
+        assert request_id == "a-0"
+        assert internal
+        collector.put(output([4, 5, 6]))
+
+    collector = RequestOutputCollector(RequestOutputKind.DELTA, "a-0")
     told: list[int] = []
-    generation = VLLMGeneration(outputs(), unread, nullcontext, Origin(abandon=told.append))
-
-    assert unread.count() == 50
-    with pytest.raises(EngineDead):
+    llm: Any = SimpleNamespace(abort=abort)
+    giving: Any = None
+    generation = VLLMGeneration(llm, collector, giving, Origin(abandon=told.append))
+    if not is_first:
+        collector.put(output([1]))
         await generation.wait_for_first()
+        assert (await anext(generation)).outputs[0].token_ids == [1]
+    collector.put(EngineDeadError())
 
-    assert told == []
+    with pytest.raises(EngineDead):
+        await (generation.wait_for_first() if is_first else anext(generation))
+    await generation.aclose()
+    await generation.aclose()
+
+    assert told == ([] if is_first else [3])
