@@ -55,7 +55,12 @@ class Pushed:
         A reader whose `take` fails learns of it, and nobody else does.
         """
         self.token_ids += token_ids
-        text = "".join(map(self.decode_next, token_ids))
+        decode_next = self.decode_next
+        text = (
+            decode_next(token_ids[0])
+            if len(token_ids) == 1
+            else "".join(map(decode_next, token_ids))
+        )
         try:
             if self.take(text, token_ids):
                 return True

@@ -60,7 +60,7 @@ async def chat_frames(
     whoever needs every token does it in here.
     """
     chunks = Chunks(envelope, request)
-    async for output in deltas(generation, tokens, chunks.first_text, write):
+    async for output in deltas(generation, tokens, chunks.plain.render, write):
         for completion in output.outputs:
             yield chunks.delta(completion)
     if chunks.include_usage:
@@ -75,11 +75,15 @@ class Chunks:
         self.num_top = request.top_logprobs or 0
         options = request.stream_options
         self.include_usage = bool(options and options.include_usage)
-        self._templates: dict[int, Template] = {}
+        self.plain = self.template(0)
+        """Of plain text of the first choice."""
+
+        self._templates = {0: self.plain}
+        self._opened: set[int] = set()
 
     def delta(self, completion: Completion) -> bytes:
         """The event of one delta, with the choice's role event before its first."""
-        opening = b"" if completion.index in self._templates else self.open(completion.index)
+        opening = self.opening(completion.index)
         if completion.logprobs is None and completion.finish_reason is None:
             return opening + self.text(completion.index, completion.text)
         chunk_choice = ChunkChoice(
@@ -94,16 +98,19 @@ class Chunks:
         """The event of plain text of a choice that is open."""
         return self._templates[index].render(text)
 
-    def first_text(self, text: str) -> bytes:
-        """The same of the first choice."""
-        return self.text(0, text)
-
-    def open(self, index: int) -> bytes:
-        """Cut a choice's template, and the event that gives its role."""
-        text = self.event([ChunkChoice(index=index, delta=ChoiceDelta(content=SLOT))])
-        self._templates[index] = Template(text)
+    def opening(self, index: int) -> bytes:
+        """The event that gives a choice's role, before its first; else nothing."""
+        if index in self._opened:
+            return b""
+        self._opened.add(index)
+        if index not in self._templates:
+            self._templates[index] = self.template(index)
         role = ChoiceDelta(role="assistant", content="")
         return self.event([ChunkChoice(index=index, delta=role)])
+
+    def template(self, index: int) -> Template:
+        """The event of a choice's plain text, cut around it."""
+        return Template(self.event([ChunkChoice(index=index, delta=ChoiceDelta(content=SLOT))]))
 
     def usage(self, tokens: TokenCount) -> bytes:
         """The event without choices that carries the usage."""

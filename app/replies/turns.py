@@ -188,7 +188,7 @@ class TurnChunks(Chunks):
 
     def frames(self, piece: Piece) -> bytes:
         """The events of one piece; logprobs of tokens without an event ride with the next."""
-        frames = [] if piece.index in self._templates else [self.open(piece.index)]
+        frames = [self.opening(piece.index)]
         logprobs = chat_logprobs(piece.completion, self.num_top)
         self._logprobs[piece.index] += logprobs.content if logprobs else []
         for part in piece.parts:
