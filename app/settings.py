@@ -252,6 +252,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     push_delivery: Annotated[
         bool, knob("Send plain deltas of streams from where the engine's output is read.")
     ] = True
+    coalesce_seconds: Annotated[
+        float,
+        knob(
+            "While the engine's outputs wait longer than this for the server, deltas of a stream "
+            "are merged into fewer events; 0 for one event a delta at any load.",
+            ge=0,
+            le=10,
+        ),
+    ] = 0.0
     max_images: Annotated[int, knob("Pictures in one prompt.", ge=1, le=256)] = 8
     max_batch_images: Annotated[
         int, knob("Pictures in all prompts of one /batch request.", ge=1, le=65536)

@@ -5,6 +5,7 @@ each release. What is not plain goes vLLM's own way, and so does everything else
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -80,7 +81,10 @@ class Pushed:
 class PushProcessor:
     """In front of `OutputProcessor.process_outputs` of one engine."""
 
-    def __init__(self, processor: OutputProcessor) -> None:
+    def __init__(self, processor: OutputProcessor, coalesce_seconds: float = 0) -> None:
+        """While outputs are older than `coalesce_seconds`, unless that is 0, nothing is given away:
+        what waits in vLLM's collectors becomes one output a stream."""
+        self._coalesce_seconds = coalesce_seconds
         self._processor = processor
         self._states = processor.request_states
         self._pushed: dict[str, Pushed] = {}
@@ -112,12 +116,21 @@ class PushProcessor:
     ) -> OutputProcessorOutput:
         """See `OutputProcessor.process_outputs`."""
         left = engine_core_outputs
-        if self._pushed:
+        if self._pushed and self._is_behind(engine_core_timestamp):
+            for each in left:
+                self._pushed.pop(each.request_id, None)  # until its reader asks for more
+        elif self._pushed:
             news = (engine_core_timestamp, iteration_stats, weight_version)
             left = [each for each in left if not self._push(each, *news)]
         return self._process(
             left, engine_core_timestamp, iteration_stats, weight_version=weight_version
         )
+
+    def _is_behind(self, timestamp: float | None) -> bool:
+        """Whether outputs have waited long for the event loop. Cores on other machines have clocks
+        of their own: `time.monotonic` means nothing there."""
+        limit = self._coalesce_seconds
+        return limit > 0 and timestamp is not None and time.monotonic() - timestamp > limit
 
     def _push(
         self,

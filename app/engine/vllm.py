@@ -132,7 +132,7 @@ class VLLMEngine:
                 f"The model could not be loaded: {first_line(error)}.{hint_for(error)}"
             ) from error
         self._llm = llm
-        self._push = PushProcessor(llm.output_processor)
+        self._push = PushProcessor(llm.output_processor, self._settings.coalesce_seconds)
         self._segments = segments_of(core_pids(llm))
         self._settle(llm)
 

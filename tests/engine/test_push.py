@@ -1,6 +1,7 @@
 """What is given away past vLLM's outputs is what these would have said."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -149,6 +150,32 @@ async def test_what_is_more_than_text_is_not_given_away(
 
     assert heard.num_taken == 0
     assert heard.said == expected.said
+
+
+async def test_deltas_that_come_late_are_merged_where_that_is_wanted(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader who does nothing but read may still get each by itself, but always as outputs."""
+    expected = await all_heard(engine, nothing)
+    monkeypatch.setattr(engine._push, "_coalesce_seconds", 1e-9)
+
+    heard = await all_heard(engine, everything)
+
+    assert [each.said for each in heard] == [each.said for each in expected]
+    assert not any(each.num_taken for each in heard)
+
+
+async def test_a_loop_that_falls_behind_and_catches_up_keeps_the_order(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count()
+    monkeypatch.setattr(engine._push, "_is_behind", lambda _: next(calls) % 5 < 2)
+
+    expected = await all_heard(engine, nothing)
+    heard = await all_heard(engine, everything)
+
+    assert [each.said for each in heard] == [each.said for each in expected]
+    assert all(0 < each.num_taken < len(each.token_ids) - 2 for each in heard)
 
 
 async def test_a_delta_that_cannot_be_delivered_ends_its_stream_and_no_other(
