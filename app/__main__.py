@@ -2,15 +2,13 @@
 
 import os
 import signal
-import subprocess
 import sys
 
 from app.configuration import ConfigurationError, load_settings
 from app.console import Console
+from app.engine.argument_names import known_arguments
 from app.engine.environment import prepare_environment
 from app.settings import Settings
-
-LIST_ARGUMENTS = "from app.engine.arguments import known_arguments as k; print(*k())"
 
 
 def main() -> int:
@@ -18,22 +16,12 @@ def main() -> int:
     # Until uvicorn takes over: as PID 1 of a container a process without a handler ignores it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        settings = load_settings(sys.argv[1:], os.environ, known_engine_arguments)
+        settings = load_settings(sys.argv[1:], os.environ, known_arguments)
         prepare_environment(settings)
         return run(settings)
     except ConfigurationError as error:
         print(f"slipstream: {error.message}", file=sys.stderr)
         return 2
-
-
-def known_engine_arguments() -> frozenset[str]:
-    """vLLM's argument names, from another process: importing it here would be too early.
-
-    Its environment variables are not set yet, and some are read when it is imported.
-    """
-    command = (sys.executable, "-c", LIST_ARGUMENTS)
-    listed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-    return frozenset(listed.stdout.decode().split())
 
 
 def run(settings: Settings) -> int:

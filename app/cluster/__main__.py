@@ -6,10 +6,10 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from app.__main__ import known_engine_arguments
 from app.cluster.environment import prepare_environment
 from app.configuration import ConfigurationError, load_settings
 from app.console import Console
+from app.engine.argument_names import known_arguments
 from app.settings import Settings
 
 EXTRA = "cluster"
@@ -21,7 +21,7 @@ def main() -> int:
     try:
         require_ray()
         prepare_environment()
-        return run(load_settings(sys.argv[1:], os.environ, known_engine_arguments))
+        return run(load_settings(sys.argv[1:], os.environ, known_arguments))
     except ConfigurationError as error:
         sys.stderr.write(f"slipstream: {error.message}\n")
         return 2

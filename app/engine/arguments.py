@@ -1,6 +1,5 @@
 """Settings to vLLM's engine arguments."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,6 @@ QUANTIZATION_ALIASES = {"fp8": "fp8_per_channel"}
 
 PICTURE_CACHE_GIB = 1
 """For prepared pictures, in the server's process and in the core's; vLLM's default is 4."""
-
-
-def known_arguments() -> frozenset[str]:
-    """Names of every engine argument of the installed vLLM."""
-    return frozenset(field.name for field in dataclasses.fields(AsyncEngineArgs))
 
 
 def engine_arguments(settings: Settings, files: dict[str, Any]) -> AsyncEngineArgs:
