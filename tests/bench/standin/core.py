@@ -5,6 +5,7 @@ of other machines at 127.0.0.1:PORT, and takes orders at the ZMQ address CONTROL
 Every request gets a token a step until its `max_tokens`; there is one message a step.
 """
 
+import math
 import os
 import sys
 import time
@@ -37,7 +38,9 @@ from tests.bench.standin.protocol import (
 from tests.bench.standin.speech import Speech
 
 IDENTITY = (0).to_bytes(2, "little")
-MAX_MODEL_LEN = 8192
+MAX_MODEL_LEN = 2**20
+"""A client that is told a smaller one keeps to that."""
+
 MAX_NUM_SEQS = 4096
 ANSWERS: dict[str, Any] = {
     "get_supported_tasks": ("generate",),
@@ -54,13 +57,17 @@ ANSWERS: dict[str, Any] = {
 
 
 class Orders(msgspec.Struct):
-    """What the bench wants: seconds between two steps, 0 for as fast as it goes."""
+    """What the bench wants: seconds between two steps, 0 for as fast as it goes; and how many.
+
+    After so many the core waits for other orders, and still takes requests; None is no end.
+    """
 
     step_seconds: float
+    steps: int | None = None
 
 
 class Counters(msgspec.Struct):
-    """The answer to orders: what has been done since the start."""
+    """The answer to orders, and to None: what has been done since the start."""
 
     steps: int = 0
     tokens: int = 0
@@ -97,11 +104,12 @@ class Core:
         self._running: dict[str, Answering] = {}
         self._counters = Counters()
         self._step_seconds = 0.0
+        self._steps_left = math.inf
         self._encoder = msgspec.msgpack.Encoder()
         self._add_decoder = msgspec.msgpack.Decoder(Request)
         self._call_decoder = msgspec.msgpack.Decoder(Call)
         self._abort_decoder = msgspec.msgpack.Decoder(list[str])
-        self._orders_decoder = msgspec.msgpack.Decoder(Orders)
+        self._orders_decoder = msgspec.msgpack.Decoder(Orders | None)
         self._input.send(self._encoder.encode(Ready(MAX_MODEL_LEN, MAX_NUM_SEQS)))
 
     def run(self) -> None:
@@ -110,13 +118,17 @@ class Core:
         while True:
             self._listen(due)
             now = time.monotonic()
-            if self._running and now >= due:
+            if self._may_step and now >= due:
                 self._step(now)
                 due = max(due + self._step_seconds, now)
 
+    @property
+    def _may_step(self) -> bool:
+        return bool(self._running) and self._steps_left > 0
+
     def _listen(self, due: float) -> None:
         """Take what has come; wait for it until the next step is due, if there is one."""
-        left = due - time.monotonic() if self._running else None
+        left = due - time.monotonic() if self._may_step else None
         if left is not None and 0 < left < 0.001:
             time.sleep(left)  # finer than a poll
             left = 0
@@ -157,7 +169,10 @@ class Core:
         self._send(Outputs(0, [], None, time.monotonic(), output))
 
     def _take_orders(self) -> None:
-        self._step_seconds = self._orders_decoder.decode(self._control.recv()).step_seconds
+        orders = self._orders_decoder.decode(self._control.recv())
+        if orders is not None:
+            self._step_seconds = orders.step_seconds
+            self._steps_left = math.inf if orders.steps is None else orders.steps
         self._control.send(self._encoder.encode(self._counters))
 
     def _step(self, now: float) -> None:
@@ -167,6 +182,7 @@ class Core:
         for each in [each for each in running.values() if each.place == each.end]:
             del running[each.request_id]
             self._counters.finished += 1
+        self._steps_left -= 1
         self._counters.steps += 1
         self._counters.tokens += len(outputs)
         self._send(Outputs(0, outputs, SchedulerStats(len(running)), now))

@@ -97,9 +97,16 @@ class Frontend:
             raise RuntimeError(f"{self.name} answers {reply.status_code}: {reply.text}")
         return reply.status_code == 200
 
-    def order(self, step_seconds: float) -> Counters:
-        """Set the pace of its core; what the core has done so far."""
-        self._control.send(msgspec.msgpack.encode(Orders(step_seconds)))
+    def order(self, step_seconds: float, steps: int | None = None) -> Counters:
+        """Set the pace of its core, and for how long; what the core has done so far."""
+        return self._tell(Orders(step_seconds, steps))
+
+    def counters(self) -> Counters:
+        """What its core has done so far."""
+        return self._tell(None)
+
+    def _tell(self, orders: Orders | None) -> Counters:
+        self._control.send(msgspec.msgpack.encode(orders))
         return msgspec.msgpack.decode(self._control.recv(), type=Counters)
 
     def load(self, asks: Asks, connections: int, seconds: float) -> Tally:
