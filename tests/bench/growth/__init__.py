@@ -1,0 +1,1 @@
+"""How cost grows with load and with size; see `__main__`."""
