@@ -1,5 +1,6 @@
 """The pictures: sizes on logarithmic axes, both servers in each, units at the axes."""
 
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ def plot_start() -> None:
     rows = read_rows(StartRow, DATA / "start.csv")
     figure, (axes,) = panels("From the start of the process to the first reply", 1)
     for place, (server, points) in enumerate(by_server(rows).items()):
-        seconds = sorted(row.seconds for row in points)
-        axes.barh(place, seconds[len(seconds) // 2], color=COLOURS[server], alpha=0.5)
+        seconds = [row.seconds for row in points]
+        axes.barh(place, statistics.median(seconds), color=COLOURS[server], alpha=0.5)
         axes.plot(seconds, [place] * len(seconds), "o", color=COLOURS[server])
     axes.set_yticks(range(len(LABELS)), [LABELS[server] for server in by_server(rows)])
     axes.set_xlabel("seconds (bar: median)")
