@@ -1,6 +1,7 @@
 """vLLM's engine core, as its client knows it: calls to it, its processes and its settings."""
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -47,7 +48,9 @@ def drop_adapter_series(llm: AsyncLLMEngine) -> None:
 
 
 def max_num_seqs(llm: AsyncLLMEngine) -> int:
-    """vLLM's setting is each data-parallel rank's own."""
+    """vLLM's setting is each data-parallel rank's own; of several frontends each has its part."""
     config = llm.vllm_config
     num_ranks: int = config.parallel_config.data_parallel_size
-    return int(config.scheduler_config.max_num_seqs) * num_ranks
+    num_clients: int = config.parallel_config._api_process_count
+    num_seqs = int(config.scheduler_config.max_num_seqs) * num_ranks
+    return math.ceil(num_seqs / num_clients)
