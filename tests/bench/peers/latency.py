@@ -6,6 +6,7 @@ The first token is the first event with text in it; the event that only names th
 import asyncio
 import re
 import time
+from typing import cast
 
 import httpx
 import msgspec
@@ -58,8 +59,7 @@ class Connection(asyncio.Protocol):
         self._clients = clients
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's has no such base
         self._ask()
 
     def _ask(self) -> None:
