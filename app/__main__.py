@@ -8,7 +8,6 @@ from app.configuration import ConfigurationError, load_settings
 from app.console import Console
 from app.engine.argument_names import known_arguments
 from app.engine.environment import prepare_environment
-from app.fronts.shares import check_shareable
 from app.settings import Settings
 
 
@@ -18,7 +17,6 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = load_settings(sys.argv[1:], os.environ, known_arguments)
-        check_shareable(settings)
         prepare_environment(settings)
         return run(settings)
     except ConfigurationError as error:
@@ -31,11 +29,6 @@ def run(settings: Settings) -> int:
     with Console(settings) as console:
         console.announce()
         import uvloop
-
-        if settings.frontends > 1:
-            from app.fronts.host import Host
-
-            return uvloop.run(Host(settings, console.terminal).run())
 
         from app.asgi import create_app
         from app.engine.vllm import engines

@@ -12,7 +12,6 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from app.adapters.peers import Peers
 from app.adapters.registry import AdapterRegistry
 from app.adapters.watch import watch
 from app.admission import Admission, AdmissionMiddleware
@@ -55,17 +54,11 @@ class Application(AdmissionMiddleware):
         await self.queue.abort_all()
 
 
-def create_app(
-    settings: Settings,
-    engine: Engine,
-    metrics: Metrics | None = None,
-    peers: Peers | None = None,
-) -> Application:
+def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = None) -> Application:
     """Assemble routes, their entry, error handlers and the engine's life.
 
-    `metrics`: those that the engine writes too; `peers`: who shares the engine. Raises
-    ConfigurationError if the module of tools, the key file or the place of kept replies cannot be
-    used.
+    `metrics`: those that the engine writes too. Raises ConfigurationError if the module of tools,
+    the key file or the place of kept replies cannot be used.
     """
     images = ImageLoader(settings)
     metrics = metrics or Metrics()
@@ -81,7 +74,7 @@ def create_app(
             "submitter": with_reuse(queue, settings, stores, metrics),
             "stores": stores,
             "answers": answers(settings, stores),
-            "models": ServedModels(settings, engine, AdapterRegistry(settings, engine, peers)),
+            "models": ServedModels(settings, engine, AdapterRegistry(settings, engine)),
             "key_ring": KeyRing(settings),
             "ledger": Ledger(settings),
             "admission": Admission(settings.max_in_flight, settings.owner_share),

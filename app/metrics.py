@@ -174,10 +174,6 @@ class Metrics:
             self._first_token(route).observe(record.first_token_seconds)
         self.keys.observe(record)
 
-    async def exposition(self) -> bytes:
-        """What `/metrics` says."""
-        return self.render()
-
     def render(self) -> bytes:
         """Prometheus' text format: ours, then the process' and vLLM's from the global registry."""
         return generate_latest(self.registry) + generate_latest(REGISTRY)

@@ -125,13 +125,8 @@ def uvicorn_config(app: Served, settings: Settings) -> uvicorn.Config:
     )
 
 
-async def serve(
-    app: Served, settings: Settings, listeners: list[socket.socket] | None = None
-) -> int:
-    """Serve until told to stop; returns the process' exit status.
-
-    `listeners`: sockets that are bound already, instead of one at the settings' address.
-    """
+async def serve(app: Served, settings: Settings) -> int:
+    """Serve until told to stop; returns the process' exit status."""
     server = DrainingServer(app, settings)
-    await server.serve(listeners)
+    await server.serve()
     return ENGINE_FAILED_EXIT if server.engine_failed else 0

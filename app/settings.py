@@ -83,12 +83,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     usage_days: Annotated[
         int, knob("Days for which it is remembered what each key has used.", ge=1, le=3650)
     ] = 400
-    frontends: Annotated[
-        int,
-        knob(
-            "Processes that answer HTTP for one engine; more than 1 needs many cores.", ge=1, le=64
-        ),
-    ] = 1
     cors_origins: Annotated[
         tuple[str, ...], knob("Web origins that may call this server. None: no CORS headers.")
     ] = ()

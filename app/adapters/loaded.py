@@ -6,13 +6,13 @@ come from.
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.adapters.checks import check_adapter
-from app.adapters.peers import Peers
 from app.adapters.snapshots import Snapshot, SnapshotStore
 from app.adapters.source import Source
 from app.engine.base import Adapter, Engine
@@ -50,12 +50,7 @@ class LoadedAdapters:
     """Changed under `changing`, by whoever holds it; read and held at any time."""
 
     def __init__(
-        self,
-        engine: Engine,
-        snapshots: SnapshotStore,
-        max_pinned: int,
-        max_rank: int,
-        peers: Peers,
+        self, engine: Engine, snapshots: SnapshotStore, max_pinned: int, max_rank: int
     ) -> None:
         self.served: dict[str, Served] = {}
         self.changing = asyncio.Lock()
@@ -66,8 +61,8 @@ class LoadedAdapters:
         self._snapshots = snapshots
         self._max_pinned = max_pinned
         self._max_rank = max_rank
-        self._peers = peers
         self._versions: list[Version] = []
+        self._numbers = itertools.count(1)
         self._removals: set[asyncio.Task[None]] = set()
 
     def __getitem__(self, name: str) -> Served:
@@ -106,8 +101,8 @@ class LoadedAdapters:
         return self.served[name]
 
     async def _load(self, name: str, snapshot: Snapshot) -> Version:
-        label = f"{name}@{snapshot.digest[:SHORT_HASH]}"
-        adapter = Adapter(label, await self._peers.number(label), str(snapshot.path))
+        number = next(self._numbers)
+        adapter = Adapter(f"{name}@{snapshot.digest[:SHORT_HASH]}", number, str(snapshot.path))
         try:
             rank = await asyncio.to_thread(
                 check_adapter, snapshot.path, self._engine.layers, self._max_rank
@@ -115,7 +110,6 @@ class LoadedAdapters:
             await self._engine.add_adapter(adapter)
         except BaseException:
             await asyncio.to_thread(self._snapshots.drop, snapshot)
-            await self._peers.release(label)
             raise
         version = Version(adapter, snapshot, rank)
         self._versions.append(version)
@@ -177,8 +171,7 @@ class LoadedAdapters:
         async with self.changing:
             self._versions.remove(version)
             try:
-                if await self._peers.release(version.adapter.name):
-                    await self._engine.remove_adapter(version.adapter)
+                await self._engine.remove_adapter(version.adapter)
                 await self._pin()
                 await asyncio.to_thread(self._snapshots.drop, version.snapshot)
             except (ServerError, OSError) as error:

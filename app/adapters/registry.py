@@ -15,7 +15,6 @@ from app.adapters.attempt import Attempt
 from app.adapters.files import AdapterFiles
 from app.adapters.journal import Entries, Entry, Journal
 from app.adapters.loaded import LoadedAdapters, Served
-from app.adapters.peers import NoPeers, Peers
 from app.adapters.snapshots import Snapshot, SnapshotStore
 from app.adapters.source import Source, check_name
 from app.engine.base import Adapter, Engine
@@ -31,7 +30,7 @@ UNREADABLE = (OSError, msgspec.DecodeError)
 class AdapterRegistry:
     """Every adapter that requests can name; its verbs raise errors for the client who asked."""
 
-    def __init__(self, settings: Settings, engine: Engine, peers: Peers | None = None) -> None:
+    def __init__(self, settings: Settings, engine: Engine) -> None:
         folder = state_folder(settings.state_dir) / "adapters"
         self.files = AdapterFiles(settings)
         self.journal = Journal(folder / settings.served_name.replace("/", "_") / "journal.json")
@@ -39,13 +38,8 @@ class AdapterRegistry:
         self._reserved = settings.base_names
         self._snapshots = SnapshotStore(folder / "snapshots")
         self._attempts: dict[str, Attempt] = {}
-        self._peers = peers or NoPeers()
         self._loaded = LoadedAdapters(
-            engine,
-            self._snapshots,
-            settings.max_pinned_loras,
-            settings.max_lora_rank,
-            self._peers,
+            engine, self._snapshots, settings.max_pinned_loras, settings.max_lora_rank
         )
 
     async def open(self) -> None:
@@ -100,9 +94,7 @@ class AdapterRegistry:
             if entry.pinned:
                 self._loaded.check_pins(name)
             async with self._remembered(name, self._plain(name, entry)):
-                served = await self._serve(name, entry)
-        await self._peers.follow()
-        return served
+                return await self._serve(name, entry)
 
     def _source(self, name: str, source: Source | None) -> Source:
         check_name(name, "name")
@@ -132,7 +124,6 @@ class AdapterRegistry:
             has_folder = name in await asyncio.to_thread(self.files.root.names)
             async with self._remembered(name, Entry(unloaded=has_folder)):
                 self._forget(name)
-        await self._peers.follow()
 
     @asynccontextmanager
     async def _remembered(self, name: str, entry: Entry) -> AsyncIterator[None]:

@@ -21,7 +21,7 @@ def main() -> int:
     try:
         require_ray()
         prepare_environment()
-        return run(alone(load_settings(sys.argv[1:], os.environ, known_arguments)))
+        return run(load_settings(sys.argv[1:], os.environ, known_arguments))
     except ConfigurationError as error:
         sys.stderr.write(f"slipstream: {error.message}\n")
         return 2
@@ -33,16 +33,6 @@ def require_ray() -> None:
         raise ConfigurationError(
             f"Replicas need Ray, which is not installed: install the extra {EXTRA!r}."
         )
-
-
-def alone(settings: Settings) -> Settings:
-    """A replica answers for itself. Raises ConfigurationError."""
-    if settings.frontends > 1:
-        raise ConfigurationError(
-            f"LLM_FRONTENDS={settings.frontends} is for one engine without Ray: a cluster grows by "
-            "LLM_MAX_REPLICAS."
-        )
-    return settings
 
 
 def run(settings: Settings) -> int:

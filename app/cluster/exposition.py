@@ -42,8 +42,8 @@ class Families(Collector):
         yield from self._families
 
 
-def merged(own: CollectorRegistry, texts: Mapping[str, str], label: str = LABEL) -> bytes:
-    """One exposition: `own` as it is, and `texts` with their keys as this label.
+def merged(own: CollectorRegistry, texts: Mapping[str, str]) -> bytes:
+    """One exposition: `own` as it is, and `texts` with their keys as the label `replica`.
 
     Prometheus wants all samples of a name in one place, so texts cannot simply follow each other.
     """
@@ -54,7 +54,7 @@ def merged(own: CollectorRegistry, texts: Mapping[str, str], label: str = LABEL)
                 family.name, Metric(family.name, family.documentation, family.type)
             )
             known.samples += [
-                sample._replace(labels={**sample.labels, label: replica})
+                sample._replace(labels={**sample.labels, LABEL: replica})
                 for sample in family.samples
             ]
     registry = CollectorRegistry()

@@ -1,7 +1,6 @@
 """vLLM's engine core, as its client knows it: calls to it, its processes and its settings."""
 
 import asyncio
-import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -48,9 +47,7 @@ def drop_adapter_series(llm: AsyncLLMEngine) -> None:
 
 
 def max_num_seqs(llm: AsyncLLMEngine) -> int:
-    """vLLM's setting is each data-parallel rank's own; of several frontends each has its part."""
+    """vLLM's setting is each data-parallel rank's own."""
     config = llm.vllm_config
     num_ranks: int = config.parallel_config.data_parallel_size
-    num_clients: int = config.parallel_config._api_process_count
-    num_seqs = int(config.scheduler_config.max_num_seqs) * num_ranks
-    return math.ceil(num_seqs / num_clients)
+    return int(config.scheduler_config.max_num_seqs) * num_ranks

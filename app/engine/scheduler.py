@@ -2,13 +2,11 @@
 
 import copy
 import os
-from collections.abc import Callable
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.interface import SchedulerInterface
 from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.engine import EngineCoreOutputs
 
 from app.engine.constraints import backend
 from app.engine.environment import MAX_LORAS
@@ -28,27 +26,4 @@ def scheduler(**arguments: Any) -> SchedulerInterface:
     if made.lora_config is not None:
         made.lora_config = copy.copy(made.lora_config)
         made.lora_config.max_loras = int(os.environ[MAX_LORAS])
-    if arguments["vllm_config"].parallel_config._api_process_count > 1:
-        made.update_from_output = telling_the_first(made.update_from_output)
     return made
-
-
-OutputsByClient = dict[int, EngineCoreOutputs]
-
-
-def telling_the_first(update: Callable[..., OutputsByClient]) -> Callable[..., OutputsByClient]:
-    """`Scheduler.update_from_output`, whose figures always go to client 0.
-
-    vLLM tells them to whichever client a step has outputs for: gauges of all the others then stay
-    at what they were told last, and no sum of them is true.
-    """
-
-    def updated(*arguments: Any) -> OutputsByClient:
-        outputs = update(*arguments)
-        told = next((each for each in outputs.values() if each.scheduler_stats is not None), None)
-        if told is not None and outputs.get(0) is not told:
-            first = outputs.setdefault(0, EngineCoreOutputs())
-            first.scheduler_stats, told.scheduler_stats = told.scheduler_stats, None
-        return outputs
-
-    return updated

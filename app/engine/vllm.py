@@ -25,7 +25,6 @@ from vllm.v1.engine.output_processor import RequestOutputCollector
 from vllm.v1.structured_output.utils import _reduced_vocabulary
 
 from app.engine.arguments import engine_arguments
-from app.engine.attached import attach
 from app.engine.base import (
     ANYBODY,
     Adapter,
@@ -50,7 +49,6 @@ from app.engine.inputs import engine_input, lora_request
 from app.engine.layers import layers_of
 from app.engine.leash import leash_children
 from app.engine.pictures import PictureReader, reads_images
-from app.engine.place import Place, Seat
 from app.engine.push import PushProcessor
 from app.engine.segments import remove_segments, segments_of
 from app.engine.stats import FoldingStatLogger
@@ -93,21 +91,15 @@ class VLLMEngine:
     description = ""
 
     def __init__(
-        self,
-        settings: Settings,
-        marks: Collection[str] = (),
-        files: Files | None = None,
-        seat: Seat | None = None,
+        self, settings: Settings, marks: Collection[str] = (), files: Files | None = None
     ) -> None:
         """`marks`: special tokens that constrained text may contain, spelled out.
 
-        `files`: finds the model's, instead of asking its hub. `seat`: at an engine that runs for
-        several of us; without one we start our own.
+        `files`: finds the model's, instead of asking its hub.
         """
         self._settings = settings
         self._marks = marks
         self._files = files or partial(resolve_checkpoint, settings, sys.stderr)
-        self._seat = seat
         self._others: frozenset[Any] = frozenset()
         """Processes that were there before this engine's."""
 
@@ -123,17 +115,15 @@ class VLLMEngine:
 
     @property
     def status(self) -> Status:
-        is_lost = self._seat is not None and self._seat.is_lost
-        if self._failed or is_lost or (self._llm is not None and self._llm.errored):
+        if self._failed or (self._llm is not None and self._llm.errored):
             return "failed"
         return "loading" if self._llm is None else "ready"
 
     async def start(self) -> None:
         """Load the model in a thread: it takes seconds to minutes, and probes want answers."""
         self._others = frozenset(multiprocessing.active_children())
+        self._opening = asyncio.create_task(asyncio.to_thread(self._open))
         try:
-            place = await self._seat.place() if self._seat else None
-            self._opening = asyncio.create_task(asyncio.to_thread(self._open, place))
             llm = await asyncio.shield(self._opening)
             await answer(llm, llm.get_supported_tasks())
         except Exception as error:
@@ -146,16 +136,12 @@ class VLLMEngine:
         self._segments = segments_of(core_pids(llm))
         self._settle(llm)
 
-    def _open(self, place: Place | None) -> AsyncLLMEngine:
+    def _open(self) -> AsyncLLMEngine:
         leash_children()
         register_custom_models()
         register_int8()
-        loggers = [FoldingStatLogger]
-        if place is None:
-            arguments = engine_arguments(self._settings, self._files())
-            llm = AsyncLLMEngine.from_engine_args(arguments, stat_loggers=loggers)
-        else:
-            llm = attach(engine_arguments(self._settings, place.files), place, loggers)
+        arguments = engine_arguments(self._settings, self._files())
+        llm = AsyncLLMEngine.from_engine_args(arguments, stat_loggers=[FoldingStatLogger])
         try:
             self._describe(llm)
         except BaseException:

@@ -52,12 +52,6 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def digest(self) -> bytes:
         return bytes.fromhex(self.hash.removeprefix("sha256:"))
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether something has to be counted."""
-        limits = (self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests)
-        return any(each is not None for each in limits)
-
     def has(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes
 

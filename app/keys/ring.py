@@ -33,12 +33,11 @@ class KeyRing:
         self._fixed |= held("admin", settings.admin_keys, UNLIMITED_ADMIN)
         self._callers = self._fixed
         self._grants: Grants = {}
-        self._num_processes = settings.frontends
         self._of_file: dict[str, Caller] = {}
         """By alias; who is gone is remembered, lest coming back be a way to new limits."""
 
         if self.file is not None:
-            self._take(self._read(self.file))
+            self._take(self.file.read())
 
     def _take(self, grants: Grants) -> None:
         """Accept these keys from now on, and no others of the file's."""
@@ -48,26 +47,15 @@ class KeyRing:
         by_digest = {each.digest: self._of_file[alias] for alias, each in grants.items()}
         self._callers = self._fixed | by_digest
 
-    def _read(self, file: KeyFile) -> Grants:
-        """Raises ConfigurationError, also for limits that nobody could keep."""
-        grants = file.read()
-        limited = next((alias for alias, grant in grants.items() if grant.is_limited), None)
-        if limited is not None and self._num_processes > 1:
-            raise ConfigurationError(
-                f"The key file limits {limited!r}, which several processes cannot count together: "
-                f"leave limits out, or set LLM_FRONTENDS=1 instead of {self._num_processes}."
-            )
-        return grants
-
     async def reload(self) -> None:
         """Read the file again; while it is broken, what it said before holds."""
         if self.file is None:
             return
         try:
-            grants = await to_thread(self._read, self.file)
+            grants = await to_thread(self.file.read)
             if self._grants and not grants:
                 await sleep(REWRITE_SECONDS)
-                grants = await to_thread(self._read, self.file)
+                grants = await to_thread(self.file.read)
         except ConfigurationError as error:
             logger.error("the keys stay as they were: %s", error.message)
             return

@@ -53,7 +53,7 @@ async def read_metrics(request: Request[None, None, State]) -> Response[bytes]:
     """Prometheus' text format: HTTP, process, device and vLLM's own metrics."""
     metrics = request.app.state.metrics
     metrics.in_flight.set(request.app.state.admission.in_flight)
-    return Response(await metrics.exposition(), media_type=PROMETHEUS_TEXT)
+    return Response(metrics.render(), media_type=PROMETHEUS_TEXT)
 
 
 @get("/version", responses=NATIVE_READING)
