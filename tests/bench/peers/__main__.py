@@ -25,7 +25,7 @@ from tests.bench.peers.load import require_wrk
 from tests.bench.peers.peers import Child, Peer, Server
 from tests.bench.peers.rows import KEYS, ROWS, Row, peers_of, ratios
 from tests.bench.peers.settings import bench_settings
-from tests.bench.peers.starting import DIRECT, RUST, started
+from tests.bench.peers.starting import DIRECT, RUST, Peers, started
 from tests.bench.peers.table import block_lines, table
 from tests.bench.peers.texts import PROMPTS, TOKENS, check_texts
 from tests.bench.peers.workloads import WORKLOADS, Block, Workload
@@ -67,10 +67,22 @@ def main(chosen: argparse.Namespace) -> None:
     ):
         check_all_texts(peers.running)
         measured: dict[str, dict[str, list[Block]]] = {}
-        for workload, takers in workloads.items():
-            taking = {name: peer for name, peer in peers.running.items() if name in takers}
-            measured[workload] = measure(WORKLOADS[workload], taking, chosen)
-            print(*block_lines(workload, measured[workload]), sep="\n", file=sys.stderr)
+        try:
+            for workload, takers in workloads.items():
+                taking = {name: peer for name, peer in peers.running.items() if name in takers}
+                measured[workload] = measure(WORKLOADS[workload], taking, chosen)
+                print(*block_lines(workload, measured[workload]), sep="\n", file=sys.stderr)
+        finally:
+            tell([row for row in rows if row.workload in measured], measured, peers, chosen)
+
+
+def tell(
+    rows: Sequence[Row],
+    measured: dict[str, dict[str, list[Block]]],
+    peers: Peers,
+    chosen: argparse.Namespace,
+) -> None:
+    """What there is, also where a later workload has failed."""
     print(table(rows, measured))
     if chosen.json:
         told = {"engine_arguments": peers.arguments, **report(rows, measured)}
