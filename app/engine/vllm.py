@@ -274,7 +274,7 @@ class VLLMEngine:
             )
         except BaseException as error:
             await llm.abort(request_id)
-            if isinstance(error, VLLM_ERRORS):
+            if isinstance(error, Exception):
                 raise translate(error) from error
             raise
 

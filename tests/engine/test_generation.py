@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.engine.base import Origin
-from app.errors import EngineDead
+from app.engine.base import ANYBODY, Origin, RenderedPrompt
+from app.errors import EngineDead, GenerationFailed
+from app.settings import Settings
 
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore")]  # of vLLM's imports
 
@@ -49,3 +50,24 @@ async def test_tokens_that_an_engine_took_with_it_are_paid_for_if_any_was_read(
     await generation.aclose()
 
     assert told == ([] if is_first else [3])
+
+
+async def test_what_fails_on_its_way_to_the_engine_is_taken_back_and_told() -> None:
+    from app.engine.vllm import VLLMEngine
+
+    aborted: list[str] = []
+
+    async def add_request(request_id: str, *_: Any, **__: Any) -> None:
+        assert not aborted
+        raise RuntimeError(request_id)
+
+    async def abort(request_id: str) -> None:
+        aborted.append(request_id)
+
+    llm: Any = SimpleNamespace(add_request=add_request, abort=abort)
+    parameters: Any = None
+
+    with pytest.raises(GenerationFailed) as failure:
+        await VLLMEngine(Settings())._add(llm, RenderedPrompt([1]), parameters, None, ANYBODY)
+
+    assert aborted == [str(failure.value.__cause__)]
