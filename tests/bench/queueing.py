@@ -4,11 +4,9 @@ python -m tests.bench.queueing: starts an engine of its own, which runs 64 reque
 """
 
 import asyncio
-import gc
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 
 import msgspec
 
@@ -18,6 +16,7 @@ from app.metrics import Metrics
 from app.queueing.queue import FairQueue
 from app.settings import Settings
 from app.tools.dialects import MARKS
+from tests.bench.pauses import without_collections
 from tests.fake_engine import FakeEngine
 
 SUBMISSIONS = 2000
@@ -27,16 +26,6 @@ MARGINS = (0.0, 0.25, 1.0)
 PROMPTS = 512
 SAMPLING = {"max_tokens": 64, "ignore_eos": True, "temperature": 0}
 RUNNING = 64
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 async def submission_seconds(submitter: Submitter) -> float:

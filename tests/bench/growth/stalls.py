@@ -6,11 +6,9 @@ The longest that it waits is a stall.
 """
 
 import asyncio
-import gc
 import itertools
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +16,7 @@ import msgspec
 from tests.bench.growth.chats import full_chat, long_chat
 from tests.bench.growth.connection import CHAT, Connection, check, connected, get, post
 from tests.bench.growth.rows import OURS, VLLM, StallsRow
+from tests.bench.pauses import without_collections
 from tests.bench.standin.asks import Asks, Messages, Prompts
 from tests.bench.standin.frontends import Frontend
 from tests.bench.standin.tally import WrongAnswers
@@ -103,24 +102,13 @@ def row_of(server: str, size: int, rounds: Sequence[Round]) -> StallsRow:
 async def run_round(frontend: Frontend, asks: Asks) -> Round:
     waits: list[float] = []
     async with connected(frontend.url) as probing, connected(frontend.url) as asking:
-        with uncollected():
+        with without_collections():
             probe = asyncio.create_task(keep_probing(probing, LIVENESS[frontend.name], waits))
             try:
                 replies = await ask_all(asking, asks)
             finally:
                 await end(probe)
     return Round(replies, max(waits))
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No pause of our own counts as one of the server's."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 async def ask_all(connection: Connection, asks: Asks) -> list[float]:
