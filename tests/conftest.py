@@ -1,9 +1,10 @@
 """One server on the fake engine for the whole run, one on the real engine where it is wanted."""
 
 import asyncio
+import io
 import os
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.fake_engine import FakeEngine
 from tests.live_server import LiveServer, running_server
 
 ENGINE_START_SECONDS = 300
+MAIN_LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +31,27 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", autouse=True)
+async def main_loop(request: pytest.FixtureRequest) -> None:
+    """Where tasks are looked for when a test does not end."""
+    request.config.stash[MAIN_LOOP] = asyncio.get_running_loop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What took too long shows its tasks: of a loop that waits, a thread's stack shows nothing."""
+    report = yield
+    loop = item.config.stash.get(MAIN_LOOP, None)
+    if call.excinfo is not None and loop and "Timeout (>" in str(call.excinfo.value):
+        stacks = io.StringIO()
+        for task in asyncio.all_tasks(loop):
+            task.print_stack(file=stacks)
+        report.sections.append(("tasks", stacks.getvalue()))
+    return report
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
