@@ -48,6 +48,7 @@ from app.engine.generation import VLLMGeneration
 from app.engine.inputs import engine_input, lora_request
 from app.engine.layers import layers_of
 from app.engine.leash import leash_children
+from app.engine.link import CoreLink, can_link
 from app.engine.pictures import PictureReader, reads_images
 from app.engine.push import PushProcessor
 from app.engine.segments import remove_segments, segments_of
@@ -111,6 +112,7 @@ class VLLMEngine:
         self._defaults: dict[str, Any] = {}
         self._segments: frozenset[str] = frozenset()
         self._push: PushProcessor | None = None
+        self._link: CoreLink | None = None
         self._failed = False
 
     @property
@@ -125,6 +127,7 @@ class VLLMEngine:
         self._opening = asyncio.create_task(asyncio.to_thread(self._open))
         try:
             llm = await asyncio.shield(self._opening)
+            self._open_link(llm)
             await answer(llm, llm.get_supported_tasks())
         except Exception as error:
             self._failed = True
@@ -149,6 +152,11 @@ class VLLMEngine:
             llm.shutdown()
             raise
         return llm
+
+    def _open_link(self, llm: AsyncLLMEngine) -> None:
+        if can_link(llm):
+            self._link = CoreLink(llm)
+            self._link.open()
 
     def _describe(self, llm: AsyncLLMEngine) -> None:
         """Read off the loaded model what requests are checked against."""
@@ -332,8 +340,9 @@ class VLLMEngine:
             llm = opening.result()
             await asyncio.to_thread(llm.shutdown, STOP_TIMEOUT_SECONDS)
             remove_segments(self._segments)
-            if self._push is not None:
-                self._push.close()
+            for each in (self._push, self._link):
+                if each is not None:
+                    each.close()
             llm.output_processor.propagate_error(EngineDeadError())
 
     def _close_compiler(self) -> None:
