@@ -1,13 +1,11 @@
 """vLLM's metrics, counted in fewer steps."""
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
-from prometheus_client import Histogram
 from vllm.v1.metrics.loggers import PrometheusStatLogger
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
+
+from app.series import Counter, Gauge, Histogram
 
 
 class FoldingStatLogger(PrometheusStatLogger):  # type: ignore[misc]
@@ -15,6 +13,10 @@ class FoldingStatLogger(PrometheusStatLogger):  # type: ignore[misc]
 
     The tokens of a step have waited equally long, or nearly all of them: those are one observation.
     """
+
+    _counter_cls = Counter
+    _gauge_cls = Gauge
+    _histogram_cls = Histogram
 
     def record(
         self,
@@ -28,12 +30,5 @@ class FoldingStatLogger(PrometheusStatLogger):  # type: ignore[misc]
             latencies = iteration_stats.inter_token_latencies_iter
             iteration_stats.inter_token_latencies_iter = []
             engine = named.get("engine_idx", 0)
-            observe_all(self.histogram_inter_token_latency[engine], latencies)
+            self.histogram_inter_token_latency[engine].observe_all(latencies)
         super().record(scheduler_stats, iteration_stats, *arguments, **named)
-
-
-def observe_all(histogram: Histogram, values: Iterable[float]) -> None:
-    """As `Histogram.observe` of each value, which it adds to a sum and to one of its buckets."""
-    for value, count in Counter(values).items():
-        histogram._sum.inc(value * count)
-        histogram._buckets[bisect_left(histogram._upper_bounds, value)].inc(count)
