@@ -7,7 +7,11 @@ from typing import Any
 from jinja2 import TemplateError
 
 from app.engine.pictures import PictureReader
+from app.engine.template import plain_template
 from app.errors import InvalidRequest
+
+PLAIN_ARGUMENTS = frozenset({"add_generation_prompt"})
+"""With which transformers do nothing around the template."""
 
 
 class EngineTokenizer:
@@ -26,6 +30,7 @@ class EngineTokenizer:
         self._rust = getattr(tokenizer, "backend_tokenizer", None)
         resolved = pictures.chat_template if pictures else chat_template
         self.chat_template = resolved or getattr(tokenizer, "chat_template", None)
+        self._template = plain_template(tokenizer, self.chat_template)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         rust = self._rust
@@ -60,15 +65,20 @@ class EngineTokenizer:
                 "This model has no chat template; use /v1/completions, or set LLM_CHAT_TEMPLATE."
             )
         placed = self._pictures.placed(messages) if self._pictures else messages
-        return template_errors_refused(
-            lambda: self._tokenizer.apply_chat_template(
-                placed,
-                tools=tools,
-                chat_template=self.chat_template,
-                tokenize=False,
-                **arguments,
-            )
+        return template_errors_refused(lambda: self._apply(placed, tools, arguments))
+
+    def _apply(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        arguments: dict[str, Any],
+    ) -> str:
+        if self._template is not None and messages and arguments.keys() <= PLAIN_ARGUMENTS:
+            return self._template.render(messages, tools, **arguments)
+        applied: str = self._tokenizer.apply_chat_template(
+            messages, tools=tools, chat_template=self.chat_template, tokenize=False, **arguments
         )
+        return applied
 
     @property
     def max_token_chars(self) -> int:
