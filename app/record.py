@@ -2,7 +2,6 @@
 
 import math
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from litestar.types import HTTPScope, Message, Send
 
 from app.edge.client import EXTENSION, Client
 from app.keys.caller import NOBODY
+from app.random_names import random_name
 from app.replies.frames import Write
 from app.replies.usage import TokenCount
 from app.reuse.terms import Reuse
@@ -30,7 +30,7 @@ def request_id(scope: HTTPScope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and CLIENT_REQUEST_ID.fullmatch(value.decode("latin-1")):
             return value.decode("latin-1")
-    return secrets.token_hex(16)
+    return random_name()
 
 
 class RequestRecord:

@@ -5,7 +5,6 @@ import gc
 import logging
 import multiprocessing
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,6 +19,7 @@ from vllm import SamplingParams
 from vllm.engine.async_llm_engine import AsyncLLMEngine
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestOutputCollector
 from vllm.v1.structured_output.utils import _reduced_vocabulary
@@ -56,6 +56,7 @@ from app.engine.stats import FoldingStatLogger
 from app.engine.tokenizer import EngineTokenizer
 from app.engine.translation import VLLM_ERRORS, translate, translated
 from app.errors import AdapterUnusable, EngineDead, InvalidRequest
+from app.random_names import random_name
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ class VLLMEngine:
         drop_adapter_series(llm)
         renderer = llm.renderer
         renderer.get_eos_token_id = cache(renderer.get_eos_token_id)  # a search, once a request
+        llm.input_processor.assign_request_id = keep_name
         vllm.envs.enable_envs_cache()
         gc.collect()
         gc.freeze()
@@ -271,7 +273,7 @@ class VLLMEngine:
         origin: Origin,
     ) -> RequestOutputCollector:
         """Give the request to the engine. What fails or is cancelled half-way is taken back."""
-        request_id = secrets.token_hex(8)
+        request_id = random_name()
         try:
             return await llm.add_request(
                 request_id,
@@ -356,6 +358,11 @@ class VLLMEngine:
             for child in {*multiprocessing.active_children()} - self._others:
                 child.kill()  # a core that is being made notes a SIGTERM, and goes on
             await asyncio.wait([opening], timeout=0.2)
+
+
+def keep_name(request: EngineCoreRequest) -> None:
+    """Ours are unique; vLLM would lengthen each by digits of its own, at the cost of a UUID."""
+    request.external_req_id = request.request_id
 
 
 def hint_for(error: Exception) -> str:

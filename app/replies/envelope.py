@@ -1,9 +1,10 @@
 """What all chunks of one reply have in common."""
 
-import secrets
 import time
 
 import msgspec
+
+from app.random_names import random_name
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -15,4 +16,4 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 def new_envelope(prefix: str, model: str) -> Envelope:
-    return Envelope(f"{prefix}-{secrets.token_hex(16)}", int(time.time()), model)
+    return Envelope(f"{prefix}-{random_name()}", int(time.time()), model)

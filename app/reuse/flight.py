@@ -119,15 +119,20 @@ class Flight:
         self._close(self)
         if self._num_read < len(self.outputs):
             abandon(num_tokens_of(self.outputs[self._num_read :]))
-        tasks = [task for task in (self._beginning, self._pump) if task is not None]
-        for task in tasks:
-            task.cancel()
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end_tasks()
         finally:
             generation, self.generation = self.generation, None  # it knows us too
             if generation is not None:
                 await generation.aclose()
+
+    async def _end_tasks(self) -> None:
+        """What failed in them, readers have been told."""
+        tasks = [task for task in (self._beginning, self._pump) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if not all(map(has_succeeded, tasks)):
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def more(self, given: Given | None = None) -> None:
         """Wait for another output, behind one of all that is given to the only reader meanwhile.
@@ -245,6 +250,10 @@ class FlightReader:
         flight, self._flight = self._flight, None
         if flight is not None:
             await flight.leave(self._abandon, self._position)
+
+
+def has_succeeded(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def num_tokens_of(outputs: Sequence[Output]) -> int:
