@@ -1,8 +1,8 @@
 """The client leaving: work for a request ends when nobody is there to read its reply."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import TypeVar
 
 from litestar.types import Receive
@@ -21,54 +21,53 @@ async def run_unless_disconnected(
     Litestar lets a plain handler run to its end for nobody. Raises ClientDisconnected, and
     whatever `work` raises.
     """
-    async with cancelled_on_disconnect(client, receive):
+    with WhileConnected(client, receive):
         return await work
 
 
-@asynccontextmanager
-async def cancelled_on_disconnect(client: Client | None, receive: Receive) -> AsyncIterator[None]:
-    """Cancel the body of the `async with` when the client leaves; the body must have been read.
+class WhileConnected:
+    """Cancels the body of the `with` when the client leaves; the request must have been read.
 
     A connection that offers no Client is asked by a task. Raises ClientDisconnected in place of
     the cancellation it caused; any other cancellation passes through.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    has_left = False
 
-    def leave() -> None:
-        nonlocal has_left
-        has_left = True
-        task.cancel()
+    __slots__ = ("_client", "_has_left", "_receive", "_task", "_watcher")
 
-    with watched(client, leave) if client else received(receive, leave):
-        try:
-            yield
-        except asyncio.CancelledError:
-            if has_left and task.uncancel() == 0:
-                raise ClientDisconnected("The client left before its reply was complete.") from None
-            raise
+    def __init__(self, client: Client | None, receive: Receive) -> None:
+        self._client = client
+        self._receive = receive
+        self._has_left = False
+        self._watcher: asyncio.Task[None] | None = None
 
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        if self._client is None:
+            self._watcher = asyncio.create_task(until_disconnected(self._receive, self._leave))
+            return
+        self._client.watch(self._leave)
+        if self._client.has_left:
+            self._leave()
 
-@contextmanager
-def watched(client: Client, leave: Callable[[], None]) -> Iterator[None]:
-    """Told by the connection; at once if the client has left already."""
-    client.watch(leave)
-    try:
-        if client.has_left:
-            leave()
-        yield
-    finally:
-        client.unwatch(leave)
+    def _leave(self) -> None:
+        self._has_left = True
+        self._task.cancel()
 
-
-@contextmanager
-def received(receive: Receive, leave: Callable[[], None]) -> Iterator[None]:
-    watcher = asyncio.create_task(until_disconnected(receive, leave))
-    try:
-        yield
-    finally:
-        watcher.cancel()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._client is not None:
+            self._client.unwatch(self._leave)
+        is_ours = self._has_left and isinstance(error, asyncio.CancelledError)
+        if is_ours and self._task.uncancel() == 0:
+            raise ClientDisconnected("The client left before its reply was complete.") from None
 
 
 async def until_disconnected(receive: Receive, leave: Callable[[], None]) -> None:

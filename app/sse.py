@@ -11,7 +11,7 @@ import msgspec
 from litestar.response.base import ASGIResponse
 from litestar.types import HTTPResponseStartEvent, Receive, Scope, Send
 
-from app.disconnect import cancelled_on_disconnect
+from app.disconnect import WhileConnected
 from app.errors import ClientDisconnected, GenerationFailed, ServerError, openai_error
 from app.record import RequestRecord
 from app.replies.frames import DONE, frame
@@ -61,7 +61,7 @@ class EventStream(ASGIResponse):
         """The start goes through every wrapper, for its headers; the body past them, by token."""
         record: RequestRecord = scope["record"]  # type: ignore[typeddict-item]
         try:
-            async with cancelled_on_disconnect(record.client, receive):
+            with WhileConnected(record.client, receive):
                 await send(self.start)
                 last = await self.send_frames(record)
                 await record.send({"type": "http.response.body", "body": last, "more_body": False})

@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from app.engine.base import HIGH, LOW, NORMAL
 from app.errors import DeadlineExceeded, InvalidRequest
@@ -14,6 +14,7 @@ PRIORITY_HEADER = "X-Request-Priority"
 DEADLINE_HEADER = "X-Request-Deadline"
 
 PRIORITIES = {"high": HIGH, "normal": NORMAL, "low": LOW}
+FOREVER = nullcontext()
 UNIX_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
 
 
@@ -61,15 +62,16 @@ def header_seconds(deadline: str | None) -> float:
     return float(deadline) - time.time()
 
 
-@asynccontextmanager
-async def until(deadline: float) -> AsyncIterator[None]:
+def until(deadline: float) -> AbstractAsyncContextManager[None]:
     """Cancel the body of the `async with` at a time on the clock of `time.monotonic`.
 
     Raises DeadlineExceeded in place of the cancellation that it caused.
     """
-    if deadline == math.inf:
-        yield
-        return
+    return FOREVER if deadline == math.inf else cancelled_at(deadline)
+
+
+@asynccontextmanager
+async def cancelled_at(deadline: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(deadline - time.monotonic()) as limit:
             yield

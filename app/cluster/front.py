@@ -17,7 +17,7 @@ from app.cluster.exchange import Headers, request_of
 from app.cluster.exposition import FrontMetrics, merged
 from app.cluster.fleet import Fleet
 from app.cluster.relay import Relay, read_body, replica_of, send_whole, text_of
-from app.disconnect import cancelled_on_disconnect
+from app.disconnect import WhileConnected
 from app.edge.cors import cors_config, cors_headers
 from app.engine.base import Status
 from app.errors import (
@@ -144,7 +144,7 @@ class Front:
         """Raises ServerError where nothing has been sent, and ClientDisconnected."""
         self._relays.add(relay)
         try:
-            async with cancelled_on_disconnect(relay.record.client, receive):
+            with WhileConnected(relay.record.client, receive):
                 await relay.run()
         except ClientDisconnected as error:
             relay.record.error = error.code
