@@ -21,9 +21,9 @@ NAME = b"core"
 
 class CoreEnd:
     def __init__(self) -> None:
-        self._context = zmq.asyncio.Context()
-        outputs, inputs = (self._context.socket(kind) for kind in (zmq.PULL, zmq.ROUTER))
-        self.outputs, self.inputs = (zmq.Context().socket(kind) for kind in (zmq.PUSH, zmq.DEALER))
+        self._context, self._its_context = zmq.asyncio.Context(), zmq.Context()
+        outputs, inputs = map(self._context.socket, (zmq.PULL, zmq.ROUTER))
+        self.outputs, self.inputs = map(self._its_context.socket, (zmq.PUSH, zmq.DEALER))
         self.inputs.setsockopt(zmq.IDENTITY, NAME)
         for ours, its in ((outputs, self.outputs), (inputs, self.inputs)):
             its.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
@@ -87,6 +87,5 @@ class CoreEnd:
         task = self.llm.output_handler
         task.cancel()
         await asyncio.wait([task])
-        self.outputs.close(linger=0)
-        self.inputs.close(linger=0)
         self._context.destroy(linger=0)
+        self._its_context.destroy(linger=0)
