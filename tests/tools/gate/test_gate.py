@@ -1,7 +1,8 @@
 import json
 import random
 import re
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,10 +11,13 @@ from app.errors import InvalidRequest
 from app.tools.gate import admitted as admission
 from app.tools.gate.admitted import AdmittedSchema, SchemaViolation, admit, json_object
 from app.tools.gate.cost import BUDGET, MAX_REQUEST_COST
+from tests.bench.standin.calls import CallCounter
 from tests.tools.gate.walking import walk
 
 STRING = {"type": "string"}
 INTEGER = {"type": "integer"}
+MOST_CALLS = 300_000
+"""Of a schema that is made to be a burden; 104,000 were counted at most."""
 
 
 def objects(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
@@ -34,6 +38,18 @@ def is_valid(admitted: AdmittedSchema, value: Any) -> bool:
     except SchemaViolation:
         return False
     return True
+
+
+@contextmanager
+def little_work() -> Iterator[None]:
+    """Told in calls: how long they take, the machine and its other work decide."""
+    counter = CallCounter()
+    counter.start()
+    try:
+        yield
+    finally:
+        calls = counter.stop()
+    assert calls.num_python + calls.num_builtin < MOST_CALLS
 
 
 ENFORCED: list[tuple[dict[str, Any], list[Any], list[Any]]] = [
@@ -477,11 +493,9 @@ def test_references_that_keep_the_validator_busy_are_refused(
 ) -> None:
     schema = objects({"x": place}, **{"$defs": doubled(keyword)})
 
-    start = time.perf_counter()
-    with pytest.raises(InvalidRequest) as refusal:
+    with little_work(), pytest.raises(InvalidRequest) as refusal:
         admit(schema, "s")
     assert refusal.value.code == "schema_too_complex"
-    assert time.perf_counter() - start < 0.5
 
 
 def test_recursion_that_multiplies_with_each_level_is_refused() -> None:
@@ -546,11 +560,9 @@ def test_a_reply_deeper_than_the_pattern_is_no_instance() -> None:
     ],
 )
 def test_many_names_and_expressions_are_refused_soon(schema: dict[str, Any]) -> None:
-    start = time.perf_counter()
-    with pytest.raises(InvalidRequest) as refusal:
+    with little_work(), pytest.raises(InvalidRequest) as refusal:
         admit(schema, "s")
     assert refusal.value.code == "schema_too_complex"
-    assert time.perf_counter() - start < 0.3
 
 
 @pytest.mark.parametrize("minimum", [1e29, 10**29 + 7, 1.5e29])
@@ -623,12 +635,11 @@ def test_literal_values_beside_long_chains_are_refused_soon() -> None:
     one = objects({"x": place}, **{"$defs": chained(900)})
     many = objects(properties, **{"$defs": chained(300)})
 
-    start = time.perf_counter()
-    assert admit(one, "s").verify('{"x": 1}') == {"x": 1}
-    with pytest.raises(InvalidRequest) as refusal:
+    with little_work():
+        assert admit(one, "s").verify('{"x": 1}') == {"x": 1}
+    with little_work(), pytest.raises(InvalidRequest) as refusal:
         admit(many, "s")
     assert refusal.value.code == "schema_too_complex"
-    assert time.perf_counter() - start < 1
 
 
 def test_literal_values_are_checked_at_places_with_strange_names() -> None:
