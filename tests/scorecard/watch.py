@@ -1,13 +1,15 @@
 """Asks a server over and over whether it lives: `python -m tests.scorecard.watch URL PATH PID`.
 
 One JSON line an answer on the standard output. Time in which the machine gave the asking or the
-answering process no processor is told apart, and a process that only echoes is asked too: how late
-that one is says how late anything can be on this machine.
+answering process no processor is told apart, and on every core a process that only echoes is asked
+at the same time: how late that one is says how late anything is on this machine.
 """
 
+import math
 import os
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -28,7 +30,7 @@ class Answer(msgspec.Struct):
     """Of that, the time in which this process or the server was waiting for a processor."""
 
     echoed: float
-    """Seconds that the echo took just before."""
+    """The longest that an echo took meanwhile, in seconds."""
 
     @property
     def gap(self) -> float:
@@ -68,37 +70,57 @@ def watch(url: str, path: str, *pids: str) -> None:
     parent = os.getppid()
     question = f"GET {path} HTTP/1.1\r\nHost: watch\r\n\r\n".encode()
     connection: socket.socket | None = None
-    echo = echoing()
+    connections = [echoing(core) for core in os.sched_getaffinity(0)]  # forks before any thread
+    echoes = [Echo(each) for each in connections]
     while os.getppid() == parent:
-        echoed = echo_seconds(echo)
         before = [run_delays(each) for each in pids]
         asked = time.monotonic()
         while connection is None or not is_answered(connection, question):
             connection = connected(url)
         answered = time.monotonic()
         starved = sum(starved_seconds(*each) for each in zip(pids, before, strict=True))
+        echoed = max(each.longest() for each in echoes)
         line = msgspec.json.encode(Answer(asked, answered, starved, echoed))
         sys.stdout.write(line.decode() + "\n")
         sys.stdout.flush()
         time.sleep(ASK_EVERY_SECONDS)
 
 
-def echoing() -> socket.socket:
-    """A connection to a process that sends back what it gets, until this one ends."""
+class Echo:
+    """Asks a process that only sends back what it gets, all the time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._longest = 0.0
+        self._asked = time.monotonic()
+        threading.Thread(target=self._ask, daemon=True).start()
+
+    def _ask(self) -> None:
+        while True:
+            self._asked = time.monotonic()
+            self._connection.sendall(b"?")
+            self._connection.recv(1)
+            self._longest = max(self._longest, time.monotonic() - self._asked)
+            self._asked = math.inf
+            time.sleep(ASK_EVERY_SECONDS)
+
+    def longest(self) -> float:
+        """Seconds of an echo since this was last asked, also of one that is still waited for."""
+        longest = max(self._longest, time.monotonic() - self._asked)
+        self._longest = 0.0
+        return longest
+
+
+def echoing(core: int) -> socket.socket:
+    """A connection to a process, bound to a core, that echoes until this one ends."""
     listener = socket.create_server(("127.0.0.1", 0))
     if os.fork():
         return socket.create_connection(listener.getsockname())
+    os.sched_setaffinity(0, {core})
     connection, _ = listener.accept()
     while byte := connection.recv(1):
         connection.sendall(byte)
     os._exit(0)
-
-
-def echo_seconds(echo: socket.socket) -> float:
-    started = time.monotonic()
-    echo.sendall(b"?")
-    echo.recv(1)
-    return time.monotonic() - started
 
 
 def connected(url: str) -> socket.socket | None:
