@@ -58,25 +58,28 @@ def are_ready(count: int) -> Callable[[str], bool]:
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("LLM_", "RAY_"))}
-    command = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.cluster", "--log-dir", str(folder), *OPTIONS),
-        cwd=ROOT,
-        env=environment,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert command.stderr is not None
+    console = folder / "console"
+    with console.open("wb") as output:
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app.cluster", "--log-dir", str(folder), *OPTIONS),
+            cwd=ROOT,
+            env=environment,
+            stderr=output,
+        )
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not (found := LISTENING.search((await command.stderr.readline()).decode())):
-                assert command.returncode is None
-            running = Cluster(command, found[1])
-            async with running.client:
-                await running.until(are_ready(2))
-                yield running
+            while not (found := LISTENING.search(console.read_text())):
+                assert command.returncode is None, console.read_text()
+                await asyncio.sleep(0.05)
+        running = Cluster(command, found[1])
+        async with running.client:
+            await running.until(are_ready(2))
+            yield running
     finally:
         if command.returncode is None:
             command.terminate()
-            await command.communicate()
+            async with asyncio.timeout(STOP_SECONDS):
+                await command.wait()
 
 
 def chat(text: str, **fields: Any) -> dict[str, Any]:
@@ -175,7 +178,7 @@ async def test_sigterm_ends_it_with_0_and_leaves_no_process(cluster: Cluster) ->
     assert len(cluster.replicas()) == 2
 
     cluster.command.send_signal(signal.SIGTERM)
-    await asyncio.wait_for(cluster.command.communicate(), STOP_SECONDS)
+    await asyncio.wait_for(cluster.command.wait(), STOP_SECONDS)
 
     assert cluster.command.returncode == 0
     _, left = psutil.wait_procs(processes, timeout=10)
