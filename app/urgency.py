@@ -23,7 +23,7 @@ def priority_of(headers: Mapping[str, str], default: int, highest: int) -> int:
 
     Raises InvalidRequest.
     """
-    asked = headers.get(PRIORITY_HEADER)
+    asked = headers.get(PRIORITY_HEADER.lower())
     if asked is None:
         return max(default, highest)
     if asked.lower() not in PRIORITIES:
@@ -43,7 +43,7 @@ def deadline_of(
     are no limits. Raises InvalidRequest, and DeadlineExceeded if there is no time left.
     """
     left = min(seconds - elapsed for seconds in (math.inf, *filter(None, longest)))
-    left = min(left, header_seconds(headers.get(DEADLINE_HEADER)))
+    left = min(left, header_seconds(headers.get(DEADLINE_HEADER.lower())))
     if left <= 0:
         raise DeadlineExceeded("The request's deadline had passed before any work was done.")
     return time.monotonic() + left

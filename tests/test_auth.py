@@ -39,3 +39,14 @@ async def test_body_is_not_read_without_a_key(locked: LiveServer) -> None:
 
     writer.close()
     assert status == 401
+
+
+@pytest.mark.parametrize(("first", "second", "status"), [(KEY, "x", 200), ("x", KEY, 401)])
+async def test_of_several_keys_the_first_counts(
+    locked: LiveServer, first: str, second: str, status: int
+) -> None:
+    keys = [("authorization", f"Bearer {each}") for each in (first, second)]
+
+    reply = await locked.client.get("/v1/models", headers=keys)
+
+    assert reply.status_code == status

@@ -1,7 +1,10 @@
+import asyncio
+
 import httpx
 import pytest
 
 from tests.fake_engine import FakeEngine
+from tests.live_server import LiveServer
 
 CHAT = {"messages": [{"role": "user", "content": "a"}]}
 
@@ -107,6 +110,17 @@ async def test_large_body_is_refused(client: httpx.AsyncClient, engine: FakeEngi
 
     assert reply.status_code == 413
     assert set(reply.json()) == {"error"}
+
+
+async def test_body_that_becomes_too_large_is_refused(live: LiveServer, engine: FakeEngine) -> None:
+    head = "POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    reader, writer = await live.connect()
+    writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+    writer.write(b"1100000\r\n" + b" " * 17 * 2**20)
+
+    async with asyncio.timeout(10):
+        assert b" 413 " in await reader.readline()
+    writer.close()
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])

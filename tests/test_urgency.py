@@ -202,7 +202,7 @@ async def test_priority_is_no_field(client: httpx.AsyncClient, engine: FakeEngin
 def test_nobody_gets_more_than_the_key_allows(
     asked: str | None, default: int, highest: int, given: int
 ) -> None:
-    headers = {} if asked is None else {"X-Request-Priority": asked}
+    headers = {} if asked is None else {"x-request-priority": asked}
 
     assert priority_of(headers, default, highest) == given
 
@@ -213,7 +213,7 @@ def test_earliest_deadline_counts_from_the_beginning_of_the_request() -> None:
     assert deadline_of({}, (None, 0.0), 100.0) == math.inf
     assert deadline_of({}, (30.0, 0.0), 10.0) - now == pytest.approx(20, abs=1)
     assert deadline_of({}, (30.0, 15.0), 10.0) - now == pytest.approx(5, abs=1)
-    headers = {"X-Request-Deadline": str(time.time() + 2)[:16]}
+    headers = {"x-request-deadline": str(time.time() + 2)[:16]}
     assert deadline_of(headers, (30.0, 15.0), 10.0) - now == pytest.approx(2, abs=1)
     with pytest.raises(DeadlineExceeded):
         deadline_of({}, (30.0, 0.0), 30.0)
