@@ -9,14 +9,12 @@ from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
-from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
 from app.adapters.registry import AdapterRegistry
 from app.adapters.watch import watch
 from app.admission import Admission, AdmissionMiddleware
 from app.body import JSONRequest
-from app.call import provide_call
 from app.docs import api_document, read_api_asset
 from app.edge.cors import cors_config
 from app.engine.base import Engine
@@ -87,7 +85,6 @@ def create_app(settings: Settings, engine: Engine, metrics: Metrics | None = Non
         route_handlers=[*ROUTES, read_api_asset],
         state=state,
         request_class=JSONRequest,
-        dependencies={"call": Provide(provide_call)},
         before_request=enter,
         lifespan=[bookkeeping, engine_life],
         exception_handlers={Exception: reply_to_error},

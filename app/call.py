@@ -3,9 +3,6 @@
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-import msgspec
-from litestar.response.base import ASGIResponse
-
 from app.body import JSONRequest
 from app.disconnect import run_unless_disconnected
 from app.engine.base import (
@@ -226,11 +223,6 @@ class Call:
             return await run_unless_disconnected(self.record.client, self.request.receive, work)
 
 
-async def provide_call(request: JSONRequest) -> Call:
-    """Litestar dependency of the generating routes."""
-    return Call(request)
-
-
 def constraint_of(form: Format | None) -> Constraint | None:
     return None if form is None else form.constraint
 
@@ -242,9 +234,3 @@ async def whole(submission: Coroutine[Any, Any, Generation]) -> Output:
         return await anext(generation)
     finally:
         await generation.aclose()
-
-
-def json_reply(reply: msgspec.Struct, headers: dict[str, str] | None = None) -> ASGIResponse:
-    """A reply struct as JSON, encoded once."""
-    body = msgspec.json.encode(reply)
-    return ASGIResponse(body=body, media_type="application/json", headers=headers)

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 import msgspec
-from litestar.response.base import ASGIResponse
-from litestar.types import HTTPResponseStartEvent, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 
 from app.disconnect import WhileConnected
 from app.errors import ClientDisconnected, GenerationFailed, ServerError, openai_error
 from app.record import RequestRecord
 from app.replies.frames import DONE, frame
+from app.reply import NO_HEADERS, Reply
 from app.urgency import until
 
 HEADERS = (
@@ -32,30 +32,22 @@ class Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
-class EventStream(ASGIResponse):
+class EventStream(Reply):
     """A reply that sends frames as they come and ends with `[DONE]`.
 
     A failure becomes one error event and the end of the stream, without `[DONE]`. However it
     ends, and also when the client leaves, `source` is closed, which aborts the engine's request.
     """
 
-    __slots__ = ("frames", "source", "start")
-
     def __init__(
         self,
         frames: AsyncIterator[bytes],
         source: Closable,
-        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, str] = NO_HEADERS,
     ) -> None:
-        super().__init__(media_type="text/event-stream")
+        super().__init__(HEADERS, more)
         self.frames = frames
         self.source = source
-        extra = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-        self.start: HTTPResponseStartEvent = {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [*HEADERS, *extra],
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The start goes through every wrapper, for its headers; the body past them, by token."""

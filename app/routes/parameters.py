@@ -5,11 +5,8 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import msgspec
-from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import SkipValidation
 
-from app.call import Call
 from app.tools.offer import Offer
 from app.tools.structured import Format
 from schemas.errors import ErrorDetail, ErrorReply
@@ -18,7 +15,6 @@ ALIASES_HEADER = "x-schema-aliases"
 CHECKED_AFTER_HEADER = "x-schema-checked-after"
 MAX_HEADER_CHARS = 1024
 
-CallDependency: TypeAlias = NamedDependency[SkipValidation[Call]]
 Responses: TypeAlias = dict[int, ResponseSpec]
 
 ERRORS = {

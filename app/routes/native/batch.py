@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 from litestar import post
 from litestar.params import JSONBody
-from litestar.response.base import ASGIResponse
 
 from app.auth import needs
-from app.call import json_reply
+from app.body import JSONRequest
+from app.call import Call
 from app.engine.base import LOW
 from app.errors import InvalidRequest
 from app.prompts import Prompt, chat_prompt
 from app.replies.native import batch_frames, batch_reply
-from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of
+from app.reply import JSONReply, Reply
+from app.routes.parameters import NATIVE_GENERATING, reply_of
 from app.several import complete_all, stream_all
 from app.sse import EventStream
 from schemas.batch import BatchReply, BatchRequest
@@ -25,8 +26,9 @@ from schemas.messages import UserMessage
     responses=reply_of(BatchReply) | NATIVE_GENERATING,
     opt=needs("batch"),
 )
-async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> ASGIResponse:
+async def create_batch(data: JSONBody[BatchRequest], request: JSONRequest) -> Reply:
     """Generate for every prompt; results keep their order, a stream sends each as it ends."""
+    call = Call(request)
     model = call.begin(data.model, data.timeout, LOW)
     check_size(data, call.request.app.state.settings.max_batch_prompts)
     turns = ([UserMessage(content=prompt)] for prompt in data.prompts)
@@ -36,7 +38,7 @@ async def create_batch(data: JSONBody[BatchRequest], call: CallDependency) -> AS
     if data.stream:
         merged = await stream_all(call, prompts, data, deltas=False)
         return EventStream(batch_frames(merged, call.tokens, model), merged)
-    return json_reply(batch_reply(await complete_all(call, prompts, data), call.tokens, model))
+    return JSONReply(batch_reply(await complete_all(call, prompts, data), call.tokens, model))
 
 
 def check_images(prompts: Sequence[Prompt], most: int) -> None:

@@ -2,16 +2,17 @@
 
 from litestar import post
 from litestar.params import JSONBody
-from litestar.response.base import ASGIResponse
 
 from app.auth import needs
-from app.call import Call, json_reply
+from app.body import JSONRequest
+from app.call import Call
 from app.calling import Turns, complete_turns, rounds, verified_turns
 from app.errors import InvalidRequest
 from app.prompts import chat_prompt
 from app.replies.native import assistant_reply, delta_frames, generate_reply
 from app.replies.turns import function_reply
-from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of, schema_headers
+from app.reply import JSONReply, Reply
+from app.routes.parameters import NATIVE_GENERATING, reply_of, schema_headers
 from app.sse import EventStream
 from app.tools.offer import make_offer
 from schemas.generate import (
@@ -31,8 +32,9 @@ from schemas.tools import FunctionDefinition
     responses=reply_of(GenerateReply | AssistantReply) | NATIVE_GENERATING,
     opt=needs("completions"),
 )
-async def create_generation(data: JSONBody[GenerateRequest], call: CallDependency) -> ASGIResponse:
+async def create_generation(data: JSONBody[GenerateRequest], request: JSONRequest) -> Reply:
     """Generate from a `prompt`, or the next turn of `messages`."""
+    call = Call(request)
     model = call.begin(data.model, data.timeout)
     prompt = await call.rendered(chat_prompt(call.engine, messages_of(data)))
     if data.stream:
@@ -41,8 +43,8 @@ async def create_generation(data: JSONBody[GenerateRequest], call: CallDependenc
         return EventStream(frames, generation)
     output = await call.complete(prompt, data)
     if data.prompt is None:
-        return json_reply(assistant_reply(output))
-    return json_reply(generate_reply(output, call.tokens, model))
+        return JSONReply(assistant_reply(output))
+    return JSONReply(generate_reply(output, call.tokens, model))
 
 
 def messages_of(data: GenerateRequest) -> Messages:
@@ -58,10 +60,9 @@ def messages_of(data: GenerateRequest) -> Messages:
     responses=reply_of(FunctionReply) | NATIVE_GENERATING,
     opt=needs("chat"),
 )
-async def create_function_call(
-    data: JSONBody[FunctionRequest], call: CallDependency
-) -> ASGIResponse:
+async def create_function_call(data: JSONBody[FunctionRequest], request: JSONRequest) -> Reply:
     """Call one of the tools; the arguments satisfy its schema. With `run_tools` it runs here."""
+    call = Call(request)
     call.begin(data.model, data.timeout)
     dialect, definitions = call.dialect, definitions_of(data, call)
     offer = await call.admitted(
@@ -73,7 +74,7 @@ async def create_function_call(
         prompt = chat_prompt(call.engine, data.messages, tools=definitions, dialect=dialect)
         turns = verified_turns(call, await call.rendered(prompt), data, offer)
     (draft,) = await complete_turns(call, turns, offer)
-    return json_reply(function_reply(draft), schema_headers(offer))
+    return JSONReply(function_reply(draft), schema_headers(offer))
 
 
 def definitions_of(data: FunctionRequest, call: Call) -> list[FunctionDefinition]:

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import msgspec
 from litestar import post
 from litestar.params import JSONBody
-from litestar.response.base import ASGIResponse
 
 from app.auth import needs
-from app.call import Call, json_reply
+from app.body import JSONRequest
+from app.call import Call
 from app.calling import Turns, begin_turns, complete_turns, rounds, verified_turns
 from app.engine.base import Output, RenderedPrompt
 from app.errors import InvalidRequest
@@ -23,8 +23,9 @@ from app.replies.turns import (
     turn_frames,
     turns_completion,
 )
+from app.reply import JSONReply, Reply
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
-from app.routes.parameters import OPENAI_GENERATING, CallDependency, reply_of, schema_headers
+from app.routes.parameters import OPENAI_GENERATING, reply_of, schema_headers
 from app.sse import EventStream
 from app.tools.chosen import chat_offer
 from app.tools.offer import Offer
@@ -42,9 +43,10 @@ REASONING_EFFORT = "reasoning_effort"
     opt=needs("chat"),
 )
 async def create_chat_completion(
-    data: JSONBody[ChatCompletionRequest], call: CallDependency
-) -> ASGIResponse:
+    data: JSONBody[ChatCompletionRequest], request: JSONRequest
+) -> Reply:
     """OpenAI's chat: the next turn of a conversation, whole or as a stream of chunks."""
+    call = Call(request)
     refuse_unsupported(data)
     envelope = new_envelope("chatcmpl", call.begin(data.model, data.timeout))
     template, headers = template_arguments(data, call.engine.tokenizer.chat_template)
@@ -93,7 +95,7 @@ async def answer_with_text(
     envelope: Envelope,
     headers: dict[str, str],
     form: Format | None,
-) -> ASGIResponse:
+) -> Reply:
     """A reply of text, free or of a form; only the latter is told apart from its thinking."""
     form = form and form.after(call.thinking(prompt))
     if form is not None and form.thinking != "none":
@@ -103,7 +105,7 @@ async def answer_with_text(
         frames = chat_frames(generation, call.tokens, envelope, data, call.record.write)
         return EventStream(frames, generation, headers)
     output = await call.complete(prompt, data, form)
-    return json_reply(chat_completion(output, call.tokens, envelope, data), headers)
+    return JSONReply(chat_completion(output, call.tokens, envelope, data), headers)
 
 
 async def answer_with_thoughts(
@@ -113,7 +115,7 @@ async def answer_with_thoughts(
     envelope: Envelope,
     headers: dict[str, str],
     form: Format,
-) -> ASGIResponse:
+) -> Reply:
     if data.stream:
         generation = await call.stream(prompt, data, form)
         pieces = split_outputs(generation, form.thinking, call.tokens)
@@ -122,7 +124,7 @@ async def answer_with_thoughts(
     output = await call.complete(prompt, data, form)
     pieces = split_outputs(single(output), form.thinking)
     choices = await drafts(pieces, Style(), data.n or 1, data.top_logprobs or 0)
-    return json_reply(turns_completion(choices, call.tokens, envelope), headers)
+    return JSONReply(turns_completion(choices, call.tokens, envelope), headers)
 
 
 async def answer_with_calls(
@@ -132,7 +134,7 @@ async def answer_with_calls(
     envelope: Envelope,
     headers: dict[str, str],
     offer: Offer,
-) -> ASGIResponse:
+) -> Reply:
     """A reply that may call tools."""
     delivery = data.tool_call_delivery or call.settings.tool_call_delivery
     stream = bool(data.stream)
@@ -148,7 +150,7 @@ async def answer_with_tools_run(
     envelope: Envelope,
     headers: dict[str, str],
     asked: Offer | Format | None,
-) -> ASGIResponse:
+) -> Reply:
     """A reply for which tools run here, where they are registered. Raises InvalidRequest."""
     if not isinstance(asked, Offer) or not asked.callables or asked.legacy or (data.n or 1) > 1:
         raise InvalidRequest(
@@ -166,13 +168,13 @@ async def answer_with_turns(
     envelope: Envelope,
     headers: dict[str, str],
     offer: Offer,
-) -> ASGIResponse:
+) -> Reply:
     if data.stream:
         await begin_turns(call, turns)
         frames = turn_frames(turns.pieces(), call.tokens, envelope, data, style_of(offer))
         return EventStream(frames, turns, headers)
     choices = await complete_turns(call, turns, offer, data.n or 1, data.top_logprobs or 0)
-    return json_reply(turns_completion(choices, call.tokens, envelope), headers)
+    return JSONReply(turns_completion(choices, call.tokens, envelope), headers)
 
 
 def with_registered(data: ChatCompletionRequest, call: Call) -> ChatCompletionRequest:

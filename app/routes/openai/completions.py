@@ -4,16 +4,17 @@ from typing import cast
 
 from litestar import post
 from litestar.params import JSONBody
-from litestar.response.base import ASGIResponse
 
 from app.auth import needs
-from app.call import Call, json_reply
+from app.body import JSONRequest
+from app.call import Call
 from app.errors import InvalidRequest
 from app.prompts import Prompt, text_prompt, token_prompt
 from app.replies.completions import completion, completion_frames, merged_frames
 from app.replies.envelope import new_envelope
+from app.reply import JSONReply, Reply
 from app.routes.openai.parameters import ignored_headers, refuse_unsupported
-from app.routes.parameters import OPENAI_GENERATING, CallDependency, reply_of, schema_headers
+from app.routes.parameters import OPENAI_GENERATING, reply_of, schema_headers
 from app.several import complete_all, stream_all
 from app.sse import EventStream
 from app.tools.structured import format_of
@@ -26,10 +27,9 @@ from schemas.completions import Completion, CompletionRequest
     responses=reply_of(Completion) | OPENAI_GENERATING,
     opt=needs("completions"),
 )
-async def create_completion(
-    data: JSONBody[CompletionRequest], call: CallDependency
-) -> ASGIResponse:
+async def create_completion(data: JSONBody[CompletionRequest], request: JSONRequest) -> Reply:
     """OpenAI's text completion: each prompt continued as it stands."""
+    call = Call(request)
     refuse_unsupported(data)
     if data.best_of not in (None, data.n or 1):
         raise InvalidRequest("best_of: only a value equal to n is supported.", param="best_of")
@@ -46,7 +46,7 @@ async def create_completion(
         frames = merged_frames(merged, call.tokens, envelope, data)
         return EventStream(frames, merged, headers)
     outputs = await complete_all(call, prompts, data, form)
-    return json_reply(completion(outputs, call.tokens, envelope, data), headers)
+    return JSONReply(completion(outputs, call.tokens, envelope, data), headers)
 
 
 def prompt_of(call: Call, given: str | list[int]) -> Prompt:

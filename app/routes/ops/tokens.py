@@ -2,14 +2,15 @@
 
 from litestar import post
 from litestar.params import JSONBody
-from litestar.response.base import ASGIResponse
 from msgspec import UNSET, UnsetType
 
 from app.auth import needs
-from app.call import Call, json_reply
+from app.body import JSONRequest
+from app.call import Call
 from app.errors import InvalidRequest
 from app.prompts import chat_prompt, run_sized, text_prompt
-from app.routes.parameters import NATIVE_GENERATING, CallDependency, reply_of
+from app.reply import JSONReply, Reply
+from app.routes.parameters import NATIVE_GENERATING, reply_of
 from schemas.tokens import DetokenizeReply, DetokenizeRequest, TokenizeReply, TokenizeRequest
 
 
@@ -19,8 +20,9 @@ from schemas.tokens import DetokenizeReply, DetokenizeRequest, TokenizeReply, To
     responses=reply_of(TokenizeReply) | NATIVE_GENERATING,
     opt=needs("tokens"),
 )
-async def tokenize(data: JSONBody[TokenizeRequest], call: CallDependency) -> ASGIResponse:
+async def tokenize(data: JSONBody[TokenizeRequest], request: JSONRequest) -> Reply:
     """Token ids of a text, or of a conversation as the model would read it."""
+    call = Call(request)
     call.choose_model(data.model)
     tokens = await tokens_of(data, call)
     tokenizer = call.engine.tokenizer
@@ -28,7 +30,7 @@ async def tokenize(data: JSONBody[TokenizeRequest], call: CallDependency) -> ASG
     if data.return_token_strs:
         strings = await run_sized(len(tokens), lambda: [tokenizer.decode([t]) for t in tokens])
     limit = call.engine.limits.max_model_len
-    return json_reply(
+    return JSONReply(
         TokenizeReply(count=len(tokens), max_model_len=limit, tokens=tokens, token_strs=strings)
     )
 
@@ -51,12 +53,13 @@ async def tokens_of(data: TokenizeRequest, call: Call) -> list[int]:
     responses=reply_of(DetokenizeReply) | NATIVE_GENERATING,
     opt=needs("tokens"),
 )
-async def detokenize(data: JSONBody[DetokenizeRequest], call: CallDependency) -> ASGIResponse:
+async def detokenize(data: JSONBody[DetokenizeRequest], request: JSONRequest) -> Reply:
     """The text of token ids."""
+    call = Call(request)
     call.choose_model(data.model)
     size = call.engine.limits.vocabulary_size
     if any(token >= size for token in data.tokens):
         raise InvalidRequest(f"tokens: ids must be from 0 to {size - 1}.", param="tokens")
     tokenizer = call.engine.tokenizer
     text = await run_sized(len(data.tokens), lambda: tokenizer.decode(data.tokens))
-    return json_reply(DetokenizeReply(prompt=text))
+    return JSONReply(DetokenizeReply(prompt=text))

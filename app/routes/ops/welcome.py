@@ -3,7 +3,9 @@
 from litestar import get
 
 from app import __version__
-from app.routes.parameters import NATIVE_READING, CallDependency, native_errors
+from app.body import JSONRequest
+from app.call import Call
+from app.routes.parameters import NATIVE_READING, native_errors
 from schemas.models import ModelDetails, Welcome
 
 
@@ -14,8 +16,9 @@ async def welcome() -> Welcome:
 
 
 @get("/model/info", responses=NATIVE_READING | native_errors(404))
-async def read_model_details(call: CallDependency) -> ModelDetails:
+async def read_model_details(request: JSONRequest) -> ModelDetails:
     """What is loaded and from where."""
+    call = Call(request)
     models, allows = call.models, call.caller.grant.allows
     adapters = (each for each in models.adapters if allows(each.name))
     places = (models.adapters.files.place(each.source) for each in adapters)
