@@ -21,7 +21,7 @@ UNIX_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
 def priority_of(headers: Mapping[str, str], default: int, highest: int) -> int:
     """What the request asks for or else the default, as far as its sender may.
 
-    Raises InvalidRequest.
+    `headers`: by name in lower case. Raises InvalidRequest.
     """
     asked = headers.get(PRIORITY_HEADER.lower())
     if asked is None:
@@ -39,8 +39,9 @@ def deadline_of(
 ) -> float:
     """The earliest of all deadlines, on the clock of `time.monotonic`; infinity without one.
 
-    `longest`: seconds from the request's beginning, which was `elapsed` seconds ago; 0 and None
-    are no limits. Raises InvalidRequest, and DeadlineExceeded if there is no time left.
+    `headers`: by name in lower case. `longest`: seconds from the request's beginning, which was
+    `elapsed` seconds ago; 0 and None are no limits. Raises InvalidRequest, and DeadlineExceeded if
+    there is no time left.
     """
     left = min(seconds - elapsed for seconds in (math.inf, *filter(None, longest)))
     left = min(left, header_seconds(headers.get(DEADLINE_HEADER.lower())))

@@ -218,7 +218,7 @@ def test_earliest_deadline_counts_from_the_beginning_of_the_request() -> None:
     with pytest.raises(DeadlineExceeded):
         deadline_of({}, (30.0, 0.0), 30.0)
     with pytest.raises(InvalidRequest):
-        deadline_of({"X-Request-Deadline": "1.2.3"}, (), 0.0)
+        deadline_of({"x-request-deadline": "1.2.3"}, (), 0.0)
 
 
 async def test_timeout_of_something_else_is_not_taken_for_the_deadline() -> None:
