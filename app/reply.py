@@ -1,7 +1,7 @@
 """What handlers return: an ASGI callable of ours, with everything encoded once.
 
 Litestar calls it as it is. Its own responses also know cookies, HEAD and work for afterwards, which
-no route here has, and take 30 µs a request for it.
+no route here has, at a dozen calls more a request.
 """
 
 from abc import ABC, abstractmethod
