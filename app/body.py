@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import State
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.types import Receive
 
 from app.errors import ClientDisconnected, InvalidRequest, UnsupportedMedia
 
@@ -59,20 +60,13 @@ class JSONRequest(Request[Any, Any, State]):
         return self._whole
 
     async def _read(self) -> bytes:
-        left: float = self.route_handler.resolve_request_max_body_size() or math.inf
-        if int(self.headers.get("content-length", 0)) > left:
+        most_bytes = self.route_handler.resolve_request_max_body_size() or math.inf
+        if int(self.headers.get("content-length", 0)) > most_bytes:
             raise RequestEntityTooLarge
-        parts, has_more = list[bytes](), True
-        while has_more:
-            message = await self.receive()
-            if message["type"] != "http.request":
-                raise ClientDisconnected("The client left before its request was complete.")
-            parts.append(message.get("body", b""))
-            left -= len(parts[-1])
-            if left < 0:
-                raise RequestEntityTooLarge
-            has_more = message.get("more_body", False)
-        return b"".join(parts)
+        body = await read_body(self.receive, most_bytes)
+        if len(body) > most_bytes:
+            raise RequestEntityTooLarge
+        return body
 
     async def json(self) -> Any:
         """The body as the handler's struct.
@@ -83,6 +77,22 @@ class JSONRequest(Request[Any, Any, State]):
         check_encoding(self.headers.get("content-encoding", "identity"))
         field = self.route_handler.parsed_data_field
         return decode_body(await self.body(), field.annotation if field else Any)
+
+
+async def read_body(receive: Receive, most_bytes: float) -> bytes:
+    """A request's body; of one that is too large, so much that it can be seen.
+
+    Raises ClientDisconnected.
+    """
+    parts, size, has_more = list[bytes](), 0, True
+    while has_more and size <= most_bytes:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnected("The client left before its request was complete.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        has_more = message.get("more_body", False)
+    return b"".join(parts)
 
 
 def check_content_type(content_type: str) -> None:

@@ -12,11 +12,12 @@ from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanSend, Receive, Se
 
 from app.admission import Admission, refuse
 from app.auth import bearer_key, require_scope
+from app.body import read_body
 from app.cluster.affinity import affinity_key
 from app.cluster.exchange import Headers, request_of
 from app.cluster.exposition import FrontMetrics, merged
 from app.cluster.fleet import Fleet
-from app.cluster.relay import Relay, read_body, replica_of, send_whole, text_of
+from app.cluster.relay import Relay, replica_of, send_whole, text_of
 from app.disconnect import WhileConnected
 from app.edge.cors import cors_config, cors_headers
 from app.engine.base import Status

@@ -8,10 +8,10 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 
 import msgspec
-from litestar.types import Message, Receive
+from litestar.types import Message
 
 from app.cluster.exchange import REPLICA_HEADER
-from app.errors import ClientDisconnected, GenerationFailed, ServerError, openai_error
+from app.errors import GenerationFailed, ServerError, openai_error
 from app.record import RequestRecord
 from app.replies.frames import frame
 
@@ -86,23 +86,6 @@ class Relay:
 
 def is_last(message: Message) -> bool:
     return message["type"] == "http.response.body" and not message.get("more_body")
-
-
-async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """The request's body; of one that is too large, as much as a replica needs to see that.
-
-    Raises ClientDisconnected.
-    """
-    parts, size = [], 0
-    while size <= limit_bytes:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientDisconnected("The client left before its request was complete.")
-        parts.append(message["body"])
-        size += len(message["body"])
-        if not message["more_body"]:
-            break
-    return b"".join(parts)
 
 
 async def send_whole(record: RequestRecord, body: bytes, content_type: bytes) -> None:
