@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from litestar.types import HTTPResponseStartEvent, Receive, Scope, Send
 
+from app.edge.cors import NO_HEADERS
+
 JSON = (b"content-type", b"application/json")
-NO_HEADERS: Mapping[str, str] = {}
 
 
 class Reply(ABC):

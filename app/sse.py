@@ -11,10 +11,11 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from app.disconnect import WhileConnected
+from app.edge.cors import NO_HEADERS
 from app.errors import ClientDisconnected, GenerationFailed, ServerError, openai_error
 from app.record import RequestRecord
 from app.replies.frames import DONE, frame
-from app.reply import NO_HEADERS, Reply
+from app.reply import Reply
 from app.urgency import until
 
 HEADERS = (

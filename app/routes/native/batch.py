@@ -30,7 +30,7 @@ async def create_batch(data: JSONBody[BatchRequest], request: JSONRequest) -> Re
     """Generate for every prompt; results keep their order, a stream sends each as it ends."""
     call = Call(request)
     model = call.begin(data.model, data.timeout, LOW)
-    check_size(data, call.request.app.state.settings.max_batch_prompts)
+    check_size(data, call.settings.max_batch_prompts)
     turns = ([UserMessage(content=prompt)] for prompt in data.prompts)
     drafts = [chat_prompt(call.engine, each) for each in turns]
     check_images(drafts, call.settings.max_batch_images)

@@ -68,7 +68,7 @@ def prompts_of(data: CompletionRequest, call: Call) -> list[str | list[int]]:
     kinds = {type(each) for each in data.prompt}
     if kinds == {int}:
         return [cast(list[int], data.prompt)]
-    most = call.request.app.state.settings.max_batch_prompts
+    most = call.settings.max_batch_prompts
     if len(kinds) > 1 or len(data.prompt) > most:
         raise InvalidRequest(
             f"prompt: expected one kind of prompt and at most {most} of them.", param="prompt"
