@@ -3,6 +3,7 @@
 Says on its standard output where it listens, and serves until SIGTERM.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ class AnnouncingServer(DrainingServer):
 def run(settings: Settings) -> None:
     configure_logging(settings.log_level, Path(settings.log_dir) if settings.log_dir else None)
     app = create_app(settings, TalkingEngine(**settings.engine_arguments))
+    gc.freeze()  # as a real engine does: a full collection would be blamed on some request
     uvloop.run(AnnouncingServer(app, settings).serve())
 
 
