@@ -112,7 +112,7 @@ async def test_large_body_is_refused(client: httpx.AsyncClient, engine: FakeEngi
     assert set(reply.json()) == {"error"}
 
 
-async def test_body_that_becomes_too_large_is_refused(live: LiveServer, engine: FakeEngine) -> None:
+async def test_body_that_becomes_too_large_is_refused(live: LiveServer) -> None:
     head = "POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     reader, writer = await live.connect()
     writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
